@@ -1,0 +1,13 @@
+//! Model files: what is read from good ones, and why bad ones are refused.
+
+#[path = "../common/files.rs"]
+#[macro_use]
+mod common;
+
+mod bad_folders;
+mod bad_gguf;
+mod costs;
+mod good;
+mod mutations;
+mod paths;
+mod written;
