@@ -1,0 +1,215 @@
+//! What is computed: values with shapes, and operations in order.
+//!
+//! A graph knows neither formats nor devices. Its rows are symbolic ([`Rows`]): one graph serves
+//! prefill, decode and batches; the plan gives them numbers.
+
+mod op;
+
+pub use op::{Activation, Op};
+
+use std::fmt;
+
+/// A value that an operation makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub u32);
+
+/// A parameter of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WeightId(pub u32);
+
+/// A table of rotary frequencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RopeId(pub u32);
+
+/// How many rows a value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// One a token of the step.
+    Step,
+    /// One a token whose logits are asked for.
+    Out,
+}
+
+/// A value's shape: `[rows, cols]`, f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Number of rows.
+    pub rows: Rows,
+    /// Number of columns.
+    pub cols: u32,
+}
+
+/// A parameter's name and shape. A vector has one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// The tensor's name, as Hugging Face writes it.
+    pub name: String,
+    /// Outputs of a matrix, 1 for a vector.
+    pub rows: u32,
+    /// Inputs of a matrix, or the length of a vector.
+    pub cols: u32,
+    /// Vectors (norms, biases) stay in f32; matrices may be quantised.
+    pub is_vector: bool,
+}
+
+/// Rotary frequencies of one table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// Radians a position for each pair of dimensions, from the fastest to the slowest.
+    pub inv_freq: Vec<f64>,
+    /// Whether a pair is two neighbours (GGUF's Llama) rather than two halves (Hugging Face).
+    pub interleaved: bool,
+}
+
+/// One operation and the value that it makes. A cache write makes none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What is done.
+    pub op: Op,
+    /// What it makes.
+    pub out: Option<ValueId>,
+    /// Where in the model, for listings: `layers.3.attention`.
+    pub label: String,
+}
+
+/// Operations in order, with the parameters and values that they name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    values: Vec<Value>,
+    weights: Vec<Weight>,
+    ropes: Vec<Rope>,
+    nodes: Vec<Node>,
+    cache_dims: Vec<u32>,
+    label: String,
+}
+
+/// A shape rule that an operation breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{label}: {op}: {what} is {found}, expected {expected}")]
+pub struct Error {
+    /// Where in the model.
+    pub label: String,
+    /// The operation.
+    pub op: &'static str,
+    /// What does not fit.
+    pub what: &'static str,
+    /// The number that the rule asks for.
+    pub expected: u32,
+    /// The number that was given.
+    pub found: u32,
+}
+
+impl Graph {
+    /// The values, by id.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The parameters, by id.
+    pub fn weights(&self) -> &[Weight] {
+        &self.weights
+    }
+
+    /// The rotary tables, by id.
+    pub fn ropes(&self) -> &[Rope] {
+        &self.ropes
+    }
+
+    /// The operations in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Columns of the keys (and values) that each layer caches.
+    pub fn cache_dims(&self) -> &[u32] {
+        &self.cache_dims
+    }
+
+    /// The value made last: the logits of a whole model.
+    pub fn result(&self) -> Option<ValueId> {
+        self.nodes.iter().rev().find_map(|node| node.out)
+    }
+
+    /// Names the part of the model that the next operations belong to.
+    pub fn enter(&mut self, label: impl Into<String>) {
+        self.label = label.into();
+    }
+
+    /// Declares a matrix `[rows, cols]`, or finds it if its name was declared before.
+    pub fn matrix(&mut self, name: impl Into<String>, rows: u32, cols: u32) -> WeightId {
+        self.weight(Weight {
+            name: name.into(),
+            rows,
+            cols,
+            is_vector: false,
+        })
+    }
+
+    /// Declares a vector `[len]`.
+    pub fn vector(&mut self, name: impl Into<String>, len: u32) -> WeightId {
+        self.weight(Weight {
+            name: name.into(),
+            rows: 1,
+            cols: len,
+            is_vector: true,
+        })
+    }
+
+    /// Declares a table of rotary frequencies.
+    pub fn rope_table(&mut self, rope: Rope) -> RopeId {
+        self.ropes.push(rope);
+        RopeId(self.ropes.len() as u32 - 1)
+    }
+
+    fn weight(&mut self, weight: Weight) -> WeightId {
+        if let Some(at) = self.weights.iter().position(|w| w.name == weight.name) {
+            debug_assert_eq!(self.weights[at], weight, "one name, one shape");
+            return WeightId(at as u32);
+        }
+        self.weights.push(weight);
+        WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// Adds an operation, checking its shapes; returns the value that it makes.
+    ///
+    /// # Errors
+    /// The rule of [`Op`] that the inputs break.
+    pub fn push(&mut self, op: Op) -> Result<ValueId, Error> {
+        let value = op.output(self).map_err(|rule| Error {
+            label: self.label.clone(),
+            op: op.name(),
+            what: rule.what,
+            expected: rule.expected,
+            found: rule.found,
+        })?;
+        if let Op::CacheWrite { layer, .. } = op {
+            let dims = &mut self.cache_dims;
+            dims.resize(dims.len().max(layer as usize + 1), value.cols);
+        }
+        self.values.push(value);
+        let id = ValueId(self.values.len() as u32 - 1);
+        let makes_value = !matches!(op, Op::CacheWrite { .. });
+        self.nodes.push(Node {
+            op,
+            out: makes_value.then_some(id),
+            label: self.label.clone(),
+        });
+        Ok(id)
+    }
+}
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for node in &self.nodes {
+            match node.out {
+                Some(id) => {
+                    let value = self.values[id.0 as usize];
+                    write!(f, "%{} [{:?}, {}] = ", id.0, value.rows, value.cols)?;
+                }
+                None => write!(f, "  ")?,
+            }
+            writeln!(f, "{:?}  # {}", node.op, node.label)?;
+        }
+        Ok(())
+    }
+}

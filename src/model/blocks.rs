@@ -1,0 +1,211 @@
+//! Parts that the architectures share: each adds its operations to the graph and declares its parameters.
+
+use super::{Config, Layout, names, rope};
+use crate::file::ModelFile;
+use crate::graph::{Activation, Error, Graph, Op, RopeId, ValueId, WeightId};
+
+/// A graph under construction.
+pub(super) struct Build<'a> {
+    pub(super) config: &'a Config,
+    file: &'a ModelFile,
+    graph: Graph,
+    layer: u32,
+    rope: RopeId,
+}
+
+/// How a layer's attention differs between architectures.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Attention {
+    /// Biases of q, k and v; `None` where the file decides.
+    pub(super) qkv_bias: Option<bool>,
+    /// Bias of o; `None` where the file decides.
+    pub(super) out_bias: Option<bool>,
+    /// A norm over each head of q and k.
+    pub(super) qk_norm: bool,
+}
+
+impl<'a> Build<'a> {
+    pub(super) fn new(config: &'a Config, file: &'a ModelFile) -> Self {
+        let mut graph = Graph::default();
+        let rope = graph.rope_table(rope::table(config));
+        Self {
+            config,
+            file,
+            graph,
+            layer: 0,
+            rope,
+        }
+    }
+
+    pub(super) fn finish(self) -> Graph {
+        self.graph
+    }
+
+    /// The embedding of the step's tokens.
+    pub(super) fn embed(&mut self) -> Result<ValueId, Error> {
+        self.graph.enter("embed");
+        let table = self.embedding();
+        self.graph.push(Op::Embed { table, scale: 1.0 })
+    }
+
+    /// Begins a layer.
+    pub(super) fn enter_layer(&mut self, layer: u32) {
+        self.layer = layer;
+    }
+
+    /// A norm over the whole row.
+    pub(super) fn norm(&mut self, x: ValueId, name: &str) -> Result<ValueId, Error> {
+        self.enter(name);
+        let name = self.tensor(name, "weight");
+        let weight = self.graph.vector(name, self.config.dim);
+        self.push_norm(x, weight)
+    }
+
+    /// Self-attention of the current layer.
+    pub(super) fn attention(&mut self, x: ValueId, how: Attention) -> Result<ValueId, Error> {
+        let Config {
+            dim,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            ..
+        } = *self.config;
+        self.enter("attention");
+        let (q_dim, kv_dim) = (n_heads * head_dim, n_kv_heads * head_dim);
+        let mut q = self.linear(x, "self_attn.q_proj", q_dim, how.qkv_bias)?;
+        let mut k = self.linear(x, "self_attn.k_proj", kv_dim, how.qkv_bias)?;
+        let v = self.linear(x, "self_attn.v_proj", kv_dim, how.qkv_bias)?;
+        if how.qk_norm {
+            q = self.head_norm(q, "self_attn.q_norm")?;
+            k = self.head_norm(k, "self_attn.k_norm")?;
+        }
+        let rope = self.rope;
+        q = self.graph.push(Op::Rope {
+            x: q,
+            head_dim,
+            rope,
+        })?;
+        k = self.graph.push(Op::Rope {
+            x: k,
+            head_dim,
+            rope,
+        })?;
+        let layer = self.layer;
+        self.graph.push(Op::CacheWrite { layer, k, v })?;
+        let y = self.graph.push(Op::Attention {
+            layer,
+            q,
+            head_dim,
+            window: self.config.windows[layer as usize],
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            softcap: None,
+        })?;
+        self.linear(y, "self_attn.o_proj", dim, how.out_bias)
+    }
+
+    /// `down(act(gate(x)) * up(x))` of the current layer.
+    pub(super) fn gated_ffn(
+        &mut self,
+        x: ValueId,
+        activation: Activation,
+        bias: Option<bool>,
+    ) -> Result<ValueId, Error> {
+        let Config { dim, ffn_dim, .. } = *self.config;
+        self.enter("ffn");
+        let gate = self.linear(x, "mlp.gate_proj", ffn_dim, bias)?;
+        let up = self.linear(x, "mlp.up_proj", ffn_dim, bias)?;
+        let inner = self.graph.push(Op::GatedAct {
+            gate,
+            up,
+            activation,
+        })?;
+        self.linear(inner, "mlp.down_proj", dim, bias)
+    }
+
+    /// `a + b`.
+    pub(super) fn add(&mut self, a: ValueId, b: ValueId) -> Result<ValueId, Error> {
+        self.graph.push(Op::Add { a, b })
+    }
+
+    /// The final norm and the output head, for the rows whose logits are asked for.
+    pub(super) fn logits(&mut self, x: ValueId) -> Result<(), Error> {
+        self.graph.enter("head");
+        let x = self.graph.push(Op::OutRows { x })?;
+        let weight = self.graph.vector("model.norm.weight", self.config.dim);
+        let x = self.push_norm(x, weight)?;
+        let weight = self.head();
+        self.graph.push(Op::Linear {
+            x,
+            weight,
+            bias: None,
+        })?;
+        Ok(())
+    }
+
+    /// `name` of the current layer, with a bias where there is one.
+    fn linear(
+        &mut self,
+        x: ValueId,
+        name: &str,
+        outs: u32,
+        bias: Option<bool>,
+    ) -> Result<ValueId, Error> {
+        let ins = self.graph.values()[x.0 as usize].cols;
+        let weight = self.tensor(name, "weight");
+        let weight = self.graph.matrix(weight, outs, ins);
+        let bias_name = self.tensor(name, "bias");
+        let has_bias = bias.unwrap_or_else(|| self.has(&bias_name));
+        let bias = has_bias.then(|| self.graph.vector(bias_name, outs));
+        self.graph.push(Op::Linear { x, weight, bias })
+    }
+
+    fn head_norm(&mut self, x: ValueId, name: &str) -> Result<ValueId, Error> {
+        let name = self.tensor(name, "weight");
+        let weight = self.graph.vector(name, self.config.head_dim);
+        self.push_norm(x, weight)
+    }
+
+    fn push_norm(&mut self, x: ValueId, weight: WeightId) -> Result<ValueId, Error> {
+        let eps = self.config.norm_eps;
+        self.graph.push(Op::RmsNorm { x, weight, eps })
+    }
+
+    /// Some tied models store the matrix under the head's name only.
+    fn embedding(&mut self) -> WeightId {
+        let stored_as_head = self.config.tied
+            && !self.has("model.embed_tokens.weight")
+            && self.has("lm_head.weight");
+        let name = if stored_as_head {
+            "lm_head.weight"
+        } else {
+            "model.embed_tokens.weight"
+        };
+        self.graph
+            .matrix(name, self.config.vocab_size, self.config.dim)
+    }
+
+    fn head(&mut self) -> WeightId {
+        if self.config.tied {
+            return self.embedding();
+        }
+        self.graph
+            .matrix("lm_head.weight", self.config.vocab_size, self.config.dim)
+    }
+
+    fn enter(&mut self, part: &str) {
+        self.graph.enter(format!("layers.{}.{part}", self.layer));
+    }
+
+    fn tensor(&self, name: &str, kind: &str) -> String {
+        format!("model.layers.{}.{name}.{kind}", self.layer)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self.config.layout {
+            Layout::HuggingFace => self.file.tensors.contains_key(name),
+            Layout::Gguf => {
+                names::gguf(name).is_some_and(|name| self.file.tensors.contains_key(&name))
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Mistral: Llama with a sliding window. Its GGUF files call themselves `llama`.
+
+use super::Architecture;
+use super::blocks::{Attention, Build};
+use crate::graph::{Activation, Error};
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "mistral",
+    hugging_face: "MistralForCausalLM",
+    gguf: "llama",
+    forward,
+};
+
+fn forward(b: &mut Build<'_>) -> Result<(), Error> {
+    let attention = Attention {
+        qkv_bias: Some(false),
+        out_bias: Some(false),
+        qk_norm: false,
+    };
+    let mut x = b.embed()?;
+    for layer in 0..b.config.n_layers {
+        b.enter_layer(layer);
+        let h = b.norm(x, "input_layernorm")?;
+        let h = b.attention(h, attention)?;
+        x = b.add(x, h)?;
+        let h = b.norm(x, "post_attention_layernorm")?;
+        let h = b.gated_ffn(h, Activation::Silu, Some(false))?;
+        x = b.add(x, h)?;
+    }
+    b.logits(x)
+}
