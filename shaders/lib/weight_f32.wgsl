@@ -1,0 +1,20 @@
+// A weight matrix in f32: 8 vec4 words a block of 32. The layouts of all
+// `lib/weight_*.wgsl` are defined in src/tensor/quant/; each has the same functions.
+// The kernel's Params has `blocks`: blocks of 32 columns in a row.
+
+@group(0) @binding(1) var<storage, read> w_q: array<vec4<u32>>;     // [w_rows, blocks * 8]
+
+fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
+    let at = (row * params.blocks + block) * 8u + octet * 2u;
+    return array(bitcast<vec4<f32>>(w_q[at]), bitcast<vec4<f32>>(w_q[at + 1u]));
+}
+
+fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let at = (row * params.blocks + block) * 8u;
+    return array(
+        bitcast<vec4<f32>>(w_q[at]), bitcast<vec4<f32>>(w_q[at + 1u]),
+        bitcast<vec4<f32>>(w_q[at + 2u]), bitcast<vec4<f32>>(w_q[at + 3u]),
+        bitcast<vec4<f32>>(w_q[at + 4u]), bitcast<vec4<f32>>(w_q[at + 5u]),
+        bitcast<vec4<f32>>(w_q[at + 6u]), bitcast<vec4<f32>>(w_q[at + 7u]),
+    );
+}

@@ -1,0 +1,27 @@
+// A weight matrix in blocks of 32 nibbles with one f16 scale: value = scale * (q - 8).
+// Joins: lib/halves.wgsl, lib/nibbles.wgsl.
+
+@group(0) @binding(1) var<storage, read> w_q: array<vec4<u32>>;     // [w_rows, blocks]
+@group(0) @binding(2) var<storage, read> w_s: array<u32>;           // [w_rows, ceil(blocks / 2)] pairs of f16
+
+fn block_scale(row: u32, block: u32) -> f32 {
+    return halves(w_s[row * ((params.blocks + 1u) / 2u) + block / 2u])[block % 2u];
+}
+
+fn decode_word(word: u32, scale: f32) -> array<vec4<f32>, 2> {
+    return array((low_nibbles(word) - 8.0) * scale, (high_nibbles(word) - 8.0) * scale);
+}
+
+fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
+    return decode_word(w_q[row * params.blocks + block][octet], block_scale(row, block));
+}
+
+fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let words = w_q[row * params.blocks + block];
+    let scale = block_scale(row, block);
+    let a = decode_word(words.x, scale);
+    let b = decode_word(words.y, scale);
+    let c = decode_word(words.z, scale);
+    let d = decode_word(words.w, scale);
+    return array(a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]);
+}

@@ -1,0 +1,37 @@
+// A weight matrix in blocks of 32 five-bit values with one f16 scale:
+// value = scale * (q - 16). Joins: lib/halves.wgsl, lib/nibbles.wgsl.
+
+@group(0) @binding(1) var<storage, read> w_q: array<vec4<u32>>;     // [w_rows, blocks] low four bits
+@group(0) @binding(2) var<storage, read> w_s: array<u32>;           // [w_rows, blocks + ceil(blocks / 2)] fifth bits, pairs of f16
+
+fn s_row(row: u32) -> u32 {
+    return row * (params.blocks + (params.blocks + 1u) / 2u);
+}
+
+fn block_scale(row: u32, block: u32) -> f32 {
+    return halves(w_s[s_row(row) + params.blocks + block / 2u])[block % 2u];
+}
+
+// Octet o holds the quads 2o and 2o + 1; quad g has its fifth bits at bit g of each byte.
+fn decode_word(word: u32, fifth: u32, octet: u32, scale: f32) -> array<vec4<f32>, 2> {
+    let bits = fifth >> (octet * 2u);
+    let low = low_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8(bits & 0x01010101u));
+    let high = high_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8((bits >> 1u) & 0x01010101u));
+    return array((low - 16.0) * scale, (high - 16.0) * scale);
+}
+
+fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
+    let word = w_q[row * params.blocks + block][octet];
+    return decode_word(word, w_s[s_row(row) + block], octet, block_scale(row, block));
+}
+
+fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let words = w_q[row * params.blocks + block];
+    let fifth = w_s[s_row(row) + block];
+    let scale = block_scale(row, block);
+    let a = decode_word(words.x, fifth, 0u, scale);
+    let b = decode_word(words.y, fifth, 1u, scale);
+    let c = decode_word(words.z, fifth, 2u, scale);
+    let d = decode_word(words.w, fifth, 3u, scale);
+    return array(a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]);
+}

@@ -1,0 +1,29 @@
+// A weight matrix in blocks of 32 signed bytes with one f16 scale: value = scale * q.
+// Joins: lib/halves.wgsl.
+
+@group(0) @binding(1) var<storage, read> w_q: array<vec4<u32>>;     // [w_rows, blocks * 2]
+@group(0) @binding(2) var<storage, read> w_s: array<u32>;           // [w_rows, ceil(blocks / 2)] pairs of f16
+
+fn block_scale(row: u32, block: u32) -> f32 {
+    return halves(w_s[row * ((params.blocks + 1u) / 2u) + block / 2u])[block % 2u];
+}
+
+fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
+    let words = w_q[(row * params.blocks + block) * 2u + octet / 2u];
+    let pair = select(words.xy, words.zw, octet % 2u == 1u);
+    let scale = block_scale(row, block);
+    return array(vec4<f32>(unpack4xI8(pair.x)) * scale, vec4<f32>(unpack4xI8(pair.y)) * scale);
+}
+
+fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let at = (row * params.blocks + block) * 2u;
+    let a = w_q[at];
+    let b = w_q[at + 1u];
+    let scale = block_scale(row, block);
+    return array(
+        vec4<f32>(unpack4xI8(a.x)) * scale, vec4<f32>(unpack4xI8(a.y)) * scale,
+        vec4<f32>(unpack4xI8(a.z)) * scale, vec4<f32>(unpack4xI8(a.w)) * scale,
+        vec4<f32>(unpack4xI8(b.x)) * scale, vec4<f32>(unpack4xI8(b.y)) * scale,
+        vec4<f32>(unpack4xI8(b.z)) * scale, vec4<f32>(unpack4xI8(b.w)) * scale,
+    );
+}

@@ -1,0 +1,20 @@
+//! `y = a + b`. See `shaders/add.wgsl`.
+
+/// Mirrors `Params` in `shaders/add.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Groups of four elements.
+    pub quads: u32,
+    /// Unused.
+    pub pad0: u32,
+    /// Unused.
+    pub pad1: u32,
+    /// Unused.
+    pub pad2: u32,
+}
+
+/// One invocation four elements.
+pub fn workgroups(params: &Params, wg: u32) -> [u32; 3] {
+    super::spread(params.quads.div_ceil(wg))
+}
