@@ -1,0 +1,128 @@
+//! How a graph is computed: kernel calls with their buffers, in order, as plain data.
+//!
+//! A plan is made once per [`Size`] and run many times. It names buffers but holds none: the GPU
+//! executor binds them, the reference indexes them, a test or `-v` prints them.
+
+mod lower;
+mod memory;
+
+pub use lower::lower;
+pub use memory::{Footprint, Slot, WeightLayout};
+
+use std::fmt;
+
+use crate::graph::{RopeId, WeightId};
+use crate::kernels::{CacheType, Call};
+
+/// Largest storage buffer that is ever bound: WebGPU's default limit.
+pub const MAX_BINDING: u64 = 128 << 20;
+
+/// How many rows a step has. Plans are made for buckets of rows, so that a few serve all steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Size {
+    /// Rows computed.
+    pub rows: u32,
+    /// Rows whose logits are computed; 0 leaves out the output head.
+    pub n_out: u32,
+    /// Whether a token is drawn from each row of logits.
+    pub sample: bool,
+}
+
+/// What a session fixes for all its plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Positions of the cache for each sequence.
+    pub n_ctx: u32,
+    /// Sequences that the cache has room for.
+    pub n_sequences: u32,
+    /// Element type of the cache.
+    pub cache: CacheType,
+}
+
+/// One of the two arrays of a packed weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// The quantised (or plain) values, `w_q`.
+    Values,
+    /// The scales, `w_s`.
+    Scales,
+}
+
+/// A buffer that a call reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Buffer {
+    /// Rows of a parameter; `chunk` counts the pieces of one too large for a binding.
+    Weight {
+        /// Which parameter.
+        id: WeightId,
+        /// Which piece.
+        chunk: u32,
+        /// Which array.
+        part: Part,
+    },
+    /// (cos, sin) of each position and frequency.
+    RopeTable(RopeId),
+    /// One zero, bound where a bias is left out.
+    Zero,
+    /// [`crate::kernels::Row`]s of the step.
+    Rows,
+    /// Indices of the rows whose logits are computed.
+    OutRows,
+    /// Token ids: `[n_sequences, n_ctx]`.
+    Tokens,
+    /// [`crate::kernels::sample::Sampler`] of each sequence.
+    Samplers,
+    /// An activation; see [`Slot`].
+    Slot(u32),
+    /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`.
+    Keys(u32),
+    /// Values of a layer: `[n_sequences, n_ctx, kv_dim]`.
+    Values(u32),
+    /// `[n_out, vocab_size]`.
+    Logits,
+    /// Penalised and scaled logits while a token is drawn.
+    Scores,
+    /// The tokens drawn: `[n_out]`.
+    Sampled,
+}
+
+/// A kernel call with its buffers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// The kernel and its parameters.
+    pub call: Call,
+    /// (binding, buffer) in ascending order; binding 0 is the parameters. The last is written.
+    pub bindings: Vec<(u32, Buffer)>,
+    /// The part of the model that it belongs to.
+    pub label: String,
+}
+
+/// Everything that a step of one size runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The size that it was made for.
+    pub size: Size,
+    /// The calls in order.
+    pub dispatches: Vec<Dispatch>,
+    /// The activations; the same for every size of a model.
+    pub slots: Vec<Slot>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Size { rows, n_out, .. } = self.size;
+        let n = self.dispatches.len();
+        writeln!(f, "plan for {rows} rows, {n_out} logits: {n} dispatches")?;
+        for (i, dispatch) in self.dispatches.iter().enumerate() {
+            write!(f, "{i:4} {:28} {:?} <-", dispatch.label, dispatch.call)?;
+            for (binding, buffer) in &dispatch.bindings {
+                write!(f, " {binding}:{buffer:?}")?;
+            }
+            writeln!(f)?;
+        }
+        for (i, slot) in self.slots.iter().enumerate() {
+            writeln!(f, "slot {i}: {:?} x {} f32", slot.rows, slot.cols)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,32 @@
+//! Runs plans on the CPU: a twin of each kernel, written from its formula in plain loops and f64.
+//!
+//! The oracle of the tests, and the device of machines that have no GPU. A twin has its kernel's
+//! name and takes the same `Params` and the same buffers.
+
+mod add;
+mod attention;
+mod bandwidth;
+mod cache_write;
+mod embed;
+mod gated_act;
+mod gather_rows;
+mod linear;
+mod packed;
+mod rms_norm;
+mod rope;
+mod sample;
+mod state;
+
+pub use add::add;
+pub use attention::attention;
+pub use bandwidth::copy_bandwidth;
+pub use cache_write::cache_write;
+pub use embed::embed;
+pub use gated_act::gated_act;
+pub use gather_rows::gather_rows;
+pub use linear::linear;
+pub use packed::Packed;
+pub use rms_norm::rms_norm;
+pub use rope::rope;
+pub use sample::{sample, sampler_params};
+pub use state::{State, Weights, run_call};

@@ -1,0 +1,251 @@
+//! Buffers in host memory, and calls dispatched to the twins.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytemuck::{cast_slice, cast_slice_mut};
+
+use super::Packed;
+use crate::graph::{Graph, RopeId, WeightId};
+use crate::kernels::{Call, Row, sample::Sampler};
+use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout};
+
+/// Packed parameters, shared by all sessions of a model.
+#[derive(Debug)]
+pub struct Weights {
+    buffers: HashMap<(WeightId, u32, Part), Vec<u32>>,
+    layouts: Vec<WeightLayout>,
+}
+
+impl Weights {
+    /// Allocates every parameter.
+    pub fn new(layouts: &[WeightLayout]) -> Self {
+        let mut buffers = HashMap::new();
+        for (i, layout) in layouts.iter().enumerate() {
+            let row = layout.packed_row();
+            for (chunk, rows) in layout.chunks.iter().enumerate() {
+                for (part, words) in [(Part::Values, row.q_words), (Part::Scales, row.s_words)] {
+                    let n = words * (rows.end - rows.start) as usize;
+                    buffers.insert((WeightId(i as u32), chunk as u32, part), vec![0; n]);
+                }
+            }
+        }
+        Self {
+            buffers,
+            layouts: layouts.to_vec(),
+        }
+    }
+
+    /// Writes packed rows from `first_row` on; they may cross pieces.
+    pub fn write(&mut self, id: WeightId, first_row: u32, q: &[u32], s: &[u32]) {
+        let layout = &self.layouts[id.0 as usize];
+        let row = layout.packed_row();
+        let end_row = first_row + (q.len() / row.q_words) as u32;
+        for (chunk, rows) in layout.chunks.iter().enumerate() {
+            let (from, to) = (first_row.max(rows.start), end_row.min(rows.end));
+            if from >= to {
+                continue;
+            }
+            for (part, words, data) in [
+                (Part::Values, row.q_words, q),
+                (Part::Scales, row.s_words, s),
+            ] {
+                let buffer = self.buffers.get_mut(&(id, chunk as u32, part));
+                let buffer = buffer.expect("every piece was allocated");
+                let source = (from - first_row) as usize * words..(to - first_row) as usize * words;
+                let target =
+                    (from - rows.start) as usize * words..(to - rows.start) as usize * words;
+                buffer[target].copy_from_slice(&data[source]);
+            }
+        }
+    }
+}
+
+/// Everything that a session keeps.
+#[derive(Debug)]
+pub struct State {
+    weights: Arc<Weights>,
+    buffers: HashMap<Buffer, Vec<u32>>,
+}
+
+impl State {
+    /// Allocates the buffers for steps up to `size`.
+    pub fn new(
+        weights: Arc<Weights>,
+        graph: &Graph,
+        settings: &Settings,
+        slots: &[Slot],
+        size: Size,
+    ) -> Self {
+        let vocab = graph
+            .result()
+            .map_or(0, |id| graph.values()[id.0 as usize].cols as usize);
+        let (rows, n_out) = (size.rows as usize, size.n_out as usize);
+        let positions = settings.n_ctx as usize * settings.n_sequences as usize;
+        let mut words = vec![
+            (Buffer::Zero, 1),
+            (Buffer::Rows, rows * 2),
+            (Buffer::OutRows, n_out),
+            (Buffer::Tokens, positions),
+            (
+                Buffer::Samplers,
+                settings.n_sequences as usize * size_of::<Sampler>() / 4,
+            ),
+            (Buffer::Logits, n_out * vocab),
+            (Buffer::Scores, 0), // The sampler's twin keeps its own.
+            (Buffer::Sampled, n_out),
+        ];
+        for (slot, shape) in slots.iter().enumerate() {
+            words.push((Buffer::Slot(slot as u32), shape.n_bytes(size) as usize / 4));
+        }
+        for (layer, &dim) in graph.cache_dims().iter().enumerate() {
+            let n = positions * dim as usize * settings.cache.n_bytes() / 4;
+            words.push((Buffer::Keys(layer as u32), n));
+            words.push((Buffer::Values(layer as u32), n));
+        }
+        for (i, rope) in graph.ropes().iter().enumerate() {
+            let n = settings.n_ctx as usize * rope.inv_freq.len() * 2;
+            words.push((Buffer::RopeTable(RopeId(i as u32)), n));
+        }
+        Self {
+            weights,
+            buffers: words
+                .into_iter()
+                .map(|(key, n)| (key, vec![0; n]))
+                .collect(),
+        }
+    }
+
+    /// Writes a buffer from byte `offset` on.
+    pub fn write(&mut self, buffer: Buffer, offset: u64, bytes: &[u8]) {
+        let words = self
+            .buffers
+            .get_mut(&buffer)
+            .expect("a buffer of this session");
+        cast_slice_mut(words)[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Runs some dispatches of a plan, and reads `n_bytes` of a buffer behind them.
+    pub fn run(
+        &mut self,
+        plan: &Plan,
+        range: Range<usize>,
+        read: Option<(Buffer, u64)>,
+    ) -> Vec<u8> {
+        for dispatch in &plan.dispatches[range] {
+            let buffers: Vec<Buffer> = dispatch
+                .bindings
+                .iter()
+                .map(|&(_, buffer)| buffer)
+                .collect();
+            // Written buffers leave the map for the call, so that the others can be borrowed.
+            let mut written: Vec<(Buffer, Vec<u32>)> = buffers
+                [buffers.len() - dispatch.call.n_written()..]
+                .iter()
+                .map(|&key| {
+                    (
+                        key,
+                        self.buffers.remove(&key).expect("a buffer of this session"),
+                    )
+                })
+                .collect();
+            let inputs: Vec<&[u32]> = buffers
+                .iter()
+                .filter(|key| written.iter().all(|(w, _)| w != *key))
+                .map(|&key| self.buffer(key))
+                .collect();
+            let mut outputs: Vec<&mut [u32]> = written
+                .iter_mut()
+                .map(|(_, words)| words.as_mut_slice())
+                .collect();
+            run_call(&dispatch.call, &inputs, &mut outputs);
+            self.buffers.extend(written);
+        }
+        let Some((buffer, n_bytes)) = read else {
+            return vec![];
+        };
+        cast_slice(self.buffer(buffer))[..n_bytes as usize].to_vec()
+    }
+
+    /// Size of a buffer in bytes.
+    pub fn n_bytes(&self, buffer: Buffer) -> u64 {
+        4 * self.buffer(buffer).len() as u64
+    }
+
+    fn buffer(&self, key: Buffer) -> &[u32] {
+        let found = match key {
+            Buffer::Weight { id, chunk, part } => self.weights.buffers.get(&(id, chunk, part)),
+            other => self.buffers.get(&other),
+        };
+        found.expect("a plan names only buffers of its model and session")
+    }
+}
+
+/// Calls the twin of a kernel: `inputs` are the read-only bindings in order, `outputs` the written ones.
+///
+/// # Panics
+/// Where the buffers are not those of the kernel.
+pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
+    fn f32s(words: &[u32]) -> &[f32] {
+        cast_slice(words)
+    }
+    fn rows(words: &[u32]) -> &[Row] {
+        cast_slice(words)
+    }
+    let (last, others) = outputs.split_last_mut().expect("every call writes");
+    let y: &mut [f32] = cast_slice_mut(last);
+    match call {
+        Call::Embed(dtype, p) => {
+            let (w, rest) = weight(inputs, dtype.is_quantized());
+            super::embed(*dtype, p, w, rows(rest[0]), rest[1], y);
+        }
+        Call::RmsNorm(p) => super::rms_norm(p, f32s(inputs[0]), f32s(inputs[1]), y),
+        Call::MatVec(dtype, p) | Call::MatMul(dtype, p) => {
+            let (w, rest) = weight(inputs, dtype.is_quantized());
+            super::linear(*dtype, p, w, f32s(rest[0]), f32s(rest[1]), y);
+        }
+        Call::Rope(p) => super::rope(
+            p,
+            rows(inputs[0]),
+            cast_slice(inputs[1]),
+            f32s(inputs[2]),
+            y,
+        ),
+        Call::CacheWrite(cache, p) => {
+            super::cache_write(*cache, p, rows(inputs[0]), f32s(inputs[1]), last);
+        }
+        Call::Attention(cache, p) => {
+            super::attention(
+                *cache,
+                p,
+                rows(inputs[0]),
+                f32s(inputs[1]),
+                inputs[2],
+                inputs[3],
+                y,
+            );
+        }
+        Call::GatedAct(p) => super::gated_act(p, f32s(inputs[0]), f32s(inputs[1]), y),
+        Call::Add(p) => super::add(p, f32s(inputs[0]), f32s(inputs[1]), y),
+        Call::GatherRows(p) => super::gather_rows(p, inputs[0], f32s(inputs[1]), y),
+        Call::Sample(p) => {
+            let samplers: &[Sampler] = cast_slice(inputs[2]);
+            super::sample(
+                p,
+                rows(inputs[0]),
+                inputs[1],
+                samplers,
+                f32s(inputs[3]),
+                others[0],
+                last,
+            );
+        }
+    }
+}
+
+fn weight<'a>(inputs: &'a [&'a [u32]], has_scales: bool) -> (Packed<'a>, &'a [&'a [u32]]) {
+    let n = 1 + usize::from(has_scales);
+    let s = if has_scales { inputs[1] } else { &[] };
+    (Packed { q: inputs[0], s }, &inputs[n..])
+}

@@ -1,0 +1,264 @@
+//! Plans are data: what must hold of them is read off them.
+
+use std::path::Path;
+
+use deputy::file::ModelFile;
+use deputy::graph::{Graph, Op, Rope};
+use deputy::kernels::{CacheType, Call};
+use deputy::model::Model;
+use deputy::plan::{Buffer, MAX_BINDING, Plan, Settings, Size, WeightLayout, lower};
+use deputy::tensor::DType;
+use deputy::{WeightFormat, footprint};
+
+fn model(name: &str) -> Model {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/models")
+        .join(name);
+    let file = pollster::block_on(ModelFile::open_path(&path)).unwrap();
+    pollster::block_on(Model::open(&file)).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings {
+        n_ctx: 64,
+        n_sequences: 2,
+        cache: CacheType::F16,
+    }
+}
+
+fn size(rows: u32, n_out: u32) -> Size {
+    Size {
+        rows,
+        n_out,
+        sample: n_out > 0,
+    }
+}
+
+fn plan(model: &Model, rows: u32, n_out: u32) -> Plan {
+    lower(
+        &model.graph,
+        &WeightFormat::Auto.layouts(model),
+        &settings(),
+        size(rows, n_out),
+    )
+}
+
+const MODELS: [&str; 5] = [
+    "llama-gqa-tied",
+    "llama-bias",
+    "mistral-window",
+    "qwen2",
+    "qwen3",
+];
+
+#[test]
+fn every_call_keeps_the_limits_of_webgpu() {
+    for name in MODELS {
+        for (rows, n_out) in [(1, 1), (4, 0), (8, 8), (256, 1)] {
+            for dispatch in plan(&model(name), rows, n_out).dispatches {
+                let numbers: Vec<u32> = dispatch.bindings.iter().map(|b| b.0).collect();
+                assert!(
+                    numbers.is_sorted_by(|a, b| a < b) && numbers[0] == 1,
+                    "{dispatch:?}"
+                );
+                assert!(numbers.len() <= 8, "{dispatch:?}");
+                let (reads, writes) = dispatch
+                    .bindings
+                    .split_at(numbers.len() - dispatch.call.n_written());
+                for (_, written) in writes {
+                    assert!(
+                        reads.iter().all(|(_, read)| read != written),
+                        "reads what it writes: {dispatch:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn all_sizes_share_their_slots() {
+    for name in MODELS {
+        let model = model(name);
+        let slots = plan(&model, 256, 1).slots;
+        assert_eq!(plan(&model, 1, 1).slots, slots);
+        assert_eq!(plan(&model, 8, 8).slots, slots);
+        assert!(slots.len() < 12, "activations are not reused: {slots:?}");
+    }
+}
+
+#[test]
+fn a_step_without_logits_leaves_out_the_head() {
+    let model = model("qwen3");
+    let with = plan(&model, 8, 1).dispatches;
+    let without = plan(&model, 8, 0).dispatches;
+    assert!(without.len() < with.len());
+    assert_eq!(without[..], with[..without.len()]);
+    let uses_logits = |d: &deputy::plan::Dispatch| d.bindings.iter().any(|b| b.1 == Buffer::Logits);
+    assert!(!without.iter().any(uses_logits) && with.iter().any(uses_logits));
+}
+
+#[test]
+fn few_rows_take_the_vector_kernel_and_many_the_matrix_kernel() {
+    let model = model("qwen3");
+    let kernels = |rows| -> Vec<&'static str> {
+        plan(&model, rows, 0)
+            .dispatches
+            .iter()
+            .map(|d| d.call.kernel())
+            .collect()
+    };
+    assert!(kernels(1).contains(&"matvec") && !kernels(1).contains(&"matmul"));
+    assert!(kernels(64).contains(&"matmul") && !kernels(64).contains(&"matvec"));
+}
+
+#[test]
+fn a_weight_too_large_to_bind_is_split_by_rows() {
+    // The embedding of a Llama 3 8B in bf16: a gigabyte.
+    let layout = WeightLayout::new(DType::BF16, 128_256, 4096, MAX_BINDING);
+    assert!(layout.chunks.len() >= 8);
+    let mut next = 0;
+    for rows in &layout.chunks {
+        assert_eq!(rows.start, next);
+        assert!(u64::from(rows.end - rows.start) * 4096 * 2 <= MAX_BINDING);
+        next = rows.end;
+    }
+    assert_eq!(next, 128_256);
+    assert_eq!(
+        WeightLayout::new(DType::Q4_0, 49_152, 576, MAX_BINDING)
+            .chunks
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn split_weights_make_one_call_a_piece_that_cover_all_outputs() {
+    let mut graph = Graph::default();
+    let table = graph.matrix("model.embed_tokens.weight", 1000, 64);
+    let x = graph.push(Op::Embed { table, scale: 1.0 }).unwrap();
+    let x = graph.push(Op::OutRows { x }).unwrap();
+    graph
+        .push(Op::Linear {
+            x,
+            weight: table,
+            bias: None,
+        })
+        .unwrap();
+    let layouts = [WeightLayout::new(DType::F32, 1000, 64, 300 * 256)];
+    assert_eq!(layouts[0].chunks.len(), 4);
+    let plan = lower(&graph, &layouts, &settings(), size(1, 1));
+    let embeds: Vec<(u32, u32)> = plan
+        .dispatches
+        .iter()
+        .filter_map(|d| match d.call {
+            Call::Embed(_, p) => Some((p.first_token, p.n_tokens)),
+            _ => None,
+        })
+        .collect();
+    let outputs: Vec<(u32, u32)> = plan
+        .dispatches
+        .iter()
+        .filter_map(|d| match d.call {
+            Call::MatVec(_, p) => Some((p.y_first, p.outs)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(embeds, [(0, 250), (250, 250), (500, 250), (750, 250)]);
+    assert_eq!(outputs, embeds);
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused_by_rule() {
+    let mut graph = Graph::default();
+    let table = graph.matrix("table", 10, 8);
+    let odd = graph.matrix("odd", 8, 6);
+    let gains = graph.vector("gains", 12);
+    let rope = graph.rope_table(Rope {
+        inv_freq: vec![1.0; 16],
+        interleaved: false,
+    });
+    graph.enter("here");
+    let x = graph.push(Op::Embed { table, scale: 1.0 }).unwrap();
+    for op in [
+        Op::Linear {
+            x,
+            weight: odd,
+            bias: None,
+        },
+        Op::Linear {
+            x,
+            weight: table,
+            bias: Some(gains),
+        },
+        Op::RmsNorm {
+            x,
+            weight: gains,
+            eps: 1e-5,
+        },
+        Op::Rope {
+            x,
+            head_dim: 8,
+            rope,
+        },
+        Op::Rope {
+            x,
+            head_dim: 3,
+            rope,
+        },
+        Op::Attention {
+            layer: 0,
+            q: x,
+            head_dim: 8,
+            window: None,
+            scale: 1.0,
+            softcap: None,
+        },
+    ] {
+        let error = graph.push(op.clone()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("here: {}", op.name())),
+            "{error}"
+        );
+        assert_ne!(error.expected, error.found, "{error}");
+    }
+}
+
+#[test]
+fn a_plan_prints_every_call_with_its_buffers() {
+    let plan = plan(&model("qwen3"), 1, 1);
+    let text = plan.to_string();
+    assert!(text.lines().count() >= plan.dispatches.len());
+    for word in [
+        "layers.0.attention",
+        "MatVec(F32",
+        "rows: 1",
+        "Slot(",
+        "Keys(0)",
+        "Logits",
+    ] {
+        assert!(text.contains(word), "{word} is not in\n{text}");
+    }
+}
+
+#[test]
+fn the_footprint_counts_what_is_allocated() {
+    let model = model("qwen3");
+    let layouts = WeightFormat::Auto.layouts(&model);
+    let needed = footprint(&model, &layouts, &Default::default());
+    let c = &model.config;
+    let n_ctx = u64::from(c.n_ctx.min(4096));
+    let kv = u64::from(c.n_kv_heads * c.head_dim);
+    assert_eq!(needed.cache, 2 * u64::from(c.n_layers) * n_ctx * kv * 2);
+    let stored: u64 = model.weights.iter().map(|w| w.tensor.n_bytes()).sum();
+    // Rows are filled up to blocks of 32 elements.
+    assert!(needed.weights >= stored && needed.weights < 2 * stored);
+    let q4 = footprint(
+        &model,
+        &WeightFormat::Q4.layouts(&model),
+        &Default::default(),
+    );
+    assert!(q4.weights < needed.weights / 2);
+}
