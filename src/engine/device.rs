@@ -1,0 +1,262 @@
+//! The two executors behind one face.
+
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{LoadOptions, Progress, load};
+use crate::error::Error;
+use crate::file::ModelFile;
+use crate::gpu::{self, Gpu};
+use crate::graph::{Graph, WeightId};
+use crate::model::Model;
+use crate::plan::{Buffer, Plan, Settings, Size, Slot, WeightLayout};
+use crate::reference;
+
+/// Which device to run on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first adapter, or the CPU where there is none.
+    #[default]
+    Auto,
+    /// The CPU executor.
+    Cpu,
+    /// An adapter by its number in [`gpu::adapters`].
+    Index(usize),
+    /// An adapter by part of its name, without regard to case.
+    Name(String),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => DeviceChoice::Auto,
+            "cpu" => DeviceChoice::Cpu,
+            _ => match text.parse() {
+                Ok(index) => DeviceChoice::Index(index),
+                Err(_) => DeviceChoice::Name(text.to_owned()),
+            },
+        })
+    }
+}
+
+/// A device that holds a model's weights.
+pub(crate) struct Loaded {
+    weights: Weights,
+    /// Why this is the CPU though a GPU was welcome.
+    pub(super) fallback: Option<String>,
+}
+
+enum Weights {
+    Gpu(Arc<Gpu>, Arc<gpu::Weights>),
+    Cpu(Arc<reference::Weights>),
+}
+
+impl Loaded {
+    pub(super) async fn new(
+        file: &ModelFile,
+        model: &Model,
+        layouts: &[WeightLayout],
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
+        let (gpu, fallback) = open(&options.device).await?;
+        let mut upload = match gpu {
+            Some(gpu) => {
+                let weights = gpu::Weights::new(&gpu, &model.graph, layouts).await?;
+                Upload::Gpu(Arc::new(gpu), weights)
+            }
+            None => Upload::Cpu(reference::Weights::new(layouts)),
+        };
+        load::weights(file, model, layouts, &mut upload, progress).await?;
+        let weights = match upload {
+            Upload::Gpu(gpu, mut weights) => {
+                weights.flush(&gpu).await?;
+                Weights::Gpu(gpu, Arc::new(weights))
+            }
+            Upload::Cpu(weights) => Weights::Cpu(Arc::new(weights)),
+        };
+        Ok(Self { weights, fallback })
+    }
+
+    pub(super) fn name(&self) -> String {
+        match &self.weights {
+            Weights::Gpu(gpu, _) => format!("{} ({})", gpu.adapter.name, gpu.adapter.backend),
+            Weights::Cpu(_) => "CPU".to_owned(),
+        }
+    }
+
+    pub(super) async fn copy_bandwidth(&self) -> Result<f64, Error> {
+        Ok(match &self.weights {
+            Weights::Gpu(gpu, _) => gpu.copy_bandwidth().await?,
+            Weights::Cpu(_) => reference::copy_bandwidth(),
+        })
+    }
+
+    pub(super) fn destroy(&self) {
+        if let Weights::Gpu(gpu, _) = &self.weights {
+            gpu.destroy();
+        }
+    }
+}
+
+/// The chosen GPU, or `None` for the CPU and why.
+pub(crate) async fn open(choice: &DeviceChoice) -> Result<(Option<Gpu>, Option<String>), Error> {
+    if *choice == DeviceChoice::Cpu {
+        return Ok((None, None));
+    }
+    let mut adapters = gpu::adapters().await;
+    let wanted = match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => 0,
+        DeviceChoice::Index(index) => *index,
+        DeviceChoice::Name(name) => {
+            let name = name.to_lowercase();
+            let found = adapters
+                .iter()
+                .position(|a| a.name.to_lowercase().contains(&name));
+            found.unwrap_or(usize::MAX)
+        }
+    };
+    if wanted >= adapters.len() {
+        let found: Vec<String> = adapters
+            .iter()
+            .map(|a| format!("{} {}", a.index, a.name))
+            .collect();
+        let error = match choice {
+            _ if adapters.is_empty() => gpu::Error::NoAdapter,
+            DeviceChoice::Index(index) => gpu::Error::UnknownAdapter {
+                wanted: index.to_string(),
+                found: found.join(", "),
+            },
+            DeviceChoice::Name(name) => gpu::Error::UnknownAdapter {
+                wanted: name.clone(),
+                found: found.join(", "),
+            },
+            DeviceChoice::Auto | DeviceChoice::Cpu => gpu::Error::NoAdapter,
+        };
+        if *choice == DeviceChoice::Auto {
+            return Ok((None, Some("no GPU adapter was found".to_owned())));
+        }
+        return Err(error.into());
+    }
+    match Gpu::open(adapters.swap_remove(wanted)).await {
+        Ok(gpu) => Ok((Some(gpu), None)),
+        Err(error) if *choice == DeviceChoice::Auto => Ok((None, Some(error.to_string()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Weights while they are written.
+pub(super) enum Upload {
+    Gpu(Arc<Gpu>, gpu::Weights),
+    Cpu(reference::Weights),
+}
+
+impl Upload {
+    pub(super) async fn write(
+        &mut self,
+        id: WeightId,
+        first_row: u32,
+        q: &[u32],
+        s: &[u32],
+    ) -> Result<(), Error> {
+        match self {
+            Upload::Gpu(gpu, weights) => weights.write(gpu, id, first_row, q, s).await?,
+            Upload::Cpu(weights) => weights.write(id, first_row, q, s),
+        }
+        Ok(())
+    }
+}
+
+/// One session's buffers on either device.
+pub(crate) enum State {
+    Gpu(Box<gpu::State>),
+    Cpu(Box<reference::State>),
+}
+
+impl State {
+    pub(crate) async fn new(
+        loaded: &Loaded,
+        graph: &Graph,
+        settings: &Settings,
+        slots: &[Slot],
+        size: Size,
+    ) -> Result<Self, Error> {
+        Ok(match &loaded.weights {
+            Weights::Gpu(gpu, weights) => {
+                let state =
+                    gpu::State::new(gpu.clone(), weights.clone(), graph, settings, slots, size);
+                State::Gpu(Box::new(state.await?))
+            }
+            Weights::Cpu(weights) => {
+                let state = reference::State::new(weights.clone(), graph, settings, slots, size);
+                State::Cpu(Box::new(state))
+            }
+        })
+    }
+
+    pub(crate) fn is_gpu(&self) -> bool {
+        matches!(self, State::Gpu(_))
+    }
+
+    pub(crate) fn write(&mut self, buffer: Buffer, offset: u64, bytes: &[u8]) {
+        match self {
+            State::Gpu(state) => state.write(buffer, offset, bytes),
+            State::Cpu(state) => state.write(buffer, offset, bytes),
+        }
+    }
+
+    pub(crate) async fn run(
+        &mut self,
+        plan: &Plan,
+        range: Range<usize>,
+        read: Option<(Buffer, u64)>,
+    ) -> Result<Vec<u8>, Error> {
+        Ok(match self {
+            State::Gpu(state) => state.run(plan, range, read).await?,
+            State::Cpu(state) => state.run(plan, range, read),
+        })
+    }
+
+    /// Runs a plan with every dispatch of `kernel` on the CPU, whatever the device.
+    pub(crate) async fn run_with_cpu_kernel(
+        &mut self,
+        plan: &Plan,
+        kernel: &str,
+        read: Option<(Buffer, u64)>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut done = 0;
+        for (i, dispatch) in plan.dispatches.iter().enumerate() {
+            if dispatch.call.kernel() != kernel {
+                continue;
+            }
+            self.run(plan, done..i, None).await?;
+            let mut contents = vec![];
+            for &(_, buffer) in &dispatch.bindings {
+                let n_bytes = self.n_bytes(buffer);
+                let bytes = self.run(plan, i..i, Some((buffer, n_bytes))).await?;
+                contents.push(bytemuck::pod_collect_to_vec::<u8, u32>(&bytes));
+            }
+            let n_written = dispatch.call.n_written();
+            let (inputs, outputs) = contents.split_at_mut(dispatch.bindings.len() - n_written);
+            let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
+            let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+            reference::run_call(&dispatch.call, &inputs, &mut outputs);
+            let written = &dispatch.bindings[dispatch.bindings.len() - n_written..];
+            for (&(_, buffer), words) in written.iter().zip(&outputs) {
+                self.write(buffer, 0, bytemuck::cast_slice(words));
+            }
+            done = i + 1;
+        }
+        self.run(plan, done..plan.dispatches.len(), read).await
+    }
+
+    pub(crate) fn n_bytes(&self, buffer: Buffer) -> u64 {
+        match self {
+            State::Gpu(state) => state.n_bytes(buffer),
+            State::Cpu(state) => state.n_bytes(buffer),
+        }
+    }
+}

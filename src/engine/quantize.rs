@@ -1,0 +1,239 @@
+//! Writes a model again with quantised weights.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::load::{Slabs, convert, not_finite};
+use super::{Progress, WeightFormat};
+use crate::error::Error;
+use crate::file::{
+    self, Declaration, ElementType, GgufWriter, HuggingFace, Metadata, ModelFile,
+    SafetensorsWriter, TensorInfo, gguf, quantization_config,
+};
+use crate::model::{Model, WeightSource};
+use crate::tensor::DType;
+use crate::tensor::quant::first_non_finite;
+
+/// Writes `file` with its matrices in `format` to `out`: a folder from a folder, a GGUF file from a
+/// GGUF file. Rows that no whole number of blocks fills stay as they are. Nothing is left at `out`
+/// where it fails.
+///
+/// # Errors
+/// What is wrong with the model; [`file::Error::Io`] where `out` exists or cannot be written.
+pub async fn quantize(
+    file: &ModelFile,
+    format: WeightFormat,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), Error> {
+    let model = Model::open(file).await?;
+    let plan = plan(file, &model, format);
+    let io = |path: &Path| {
+        let name = path.display().to_string();
+        move |cause| file::Error::Io { file: name, cause }
+    };
+    if out.exists() {
+        return Err(io(out)(std::io::ErrorKind::AlreadyExists.into()).into());
+    }
+    let mut partial = out.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let result = match &file.metadata {
+        Metadata::Gguf(metadata) => write_gguf(file, metadata, &plan, &partial, progress).await,
+        Metadata::HuggingFace(metadata) => {
+            write_folder(file, metadata, &plan, &partial, progress).await
+        }
+    };
+    let result = result.and_then(|()| Ok(fs::rename(&partial, out).map_err(io(out))?));
+    if result.is_err() {
+        // Whichever it is; the first error is the one that matters.
+        let _ = fs::remove_file(&partial);
+        let _ = fs::remove_dir_all(&partial);
+    }
+    result
+}
+
+/// Each tensor that is written, with its new type.
+type Plan<'a> = Vec<(&'a TensorInfo, DType, DType)>;
+
+fn plan<'a>(file: &'a ModelFile, model: &Model, format: WeightFormat) -> Plan<'a> {
+    let weights = model.graph.weights().iter().zip(&model.weights);
+    let matrices: HashMap<&str, DType> = weights
+        .filter(|(weight, _)| !weight.is_vector)
+        .map(|(weight, source)| {
+            (
+                source.tensor.name.as_str(),
+                format.dtype(weight, source.dtype),
+            )
+        })
+        .collect();
+    let mut plan = vec![];
+    for (name, tensor) in &file.tensors {
+        // What is of an unknown type is not needed, or opening the model would have failed.
+        let ElementType::Known(stored) = tensor.dtype else {
+            continue;
+        };
+        let cols = tensor.shape.0.last().copied().unwrap_or(0);
+        let wanted = matrices.get(name.as_str()).copied().unwrap_or(stored);
+        let dtype = if wanted.row_bytes(cols).is_some() {
+            wanted
+        } else {
+            stored
+        };
+        plan.push((tensor, stored, dtype));
+    }
+    plan
+}
+
+async fn write_gguf(
+    file: &ModelFile,
+    metadata: &gguf::Metadata,
+    plan: &Plan<'_>,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), Error> {
+    let has = |dtype| plan.iter().any(|&(_, _, to)| to == dtype);
+    // The numbers of llama.cpp's file types.
+    let file_type = if has(DType::Q4_0) { 2 } else { 7 };
+    let mut pairs = metadata.entries().to_vec();
+    for (key, value) in &mut pairs {
+        if key == "general.file_type" {
+            *value = gguf::Value::U32(file_type);
+        }
+    }
+    let name = path.display().to_string();
+    let mut writer = GgufWriter::new(&name, create(path)?, &pairs, &declarations(plan))?;
+    write_tensors(
+        file,
+        plan,
+        &mut |tensor, bytes| writer.write(tensor, bytes),
+        progress,
+    )
+    .await?;
+    finish(&name, writer.finish()?)
+}
+
+async fn write_folder(
+    file: &ModelFile,
+    metadata: &HuggingFace,
+    plan: &Plan<'_>,
+    folder: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), Error> {
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).map_err(|cause| file::Error::Io {
+            file: path.display().to_string(),
+            cause,
+        })
+    };
+    let pretty = |value| serde_json::to_vec_pretty(value).expect("JSON values can be written");
+    fs::create_dir_all(folder).map_err(|cause| file::Error::Io {
+        file: folder.display().to_string(),
+        cause,
+    })?;
+    let quantized = plan.iter().filter(|(_, _, to)| to.is_quantized());
+    let listed = quantization_config(quantized.map(|(tensor, _, to)| (tensor.name.as_str(), *to)));
+    let mut config = metadata.config.clone();
+    config["quantization_config"] = listed;
+    write("config.json", &pretty(&config))?;
+    for (name, value) in [
+        ("generation_config.json", &metadata.generation_config),
+        ("tokenizer_config.json", &metadata.tokenizer_config),
+        ("special_tokens_map.json", &metadata.special_tokens_map),
+    ] {
+        if let Some(value) = value {
+            write(name, &pretty(value))?;
+        }
+    }
+    if let Some(tokenizer) = &metadata.tokenizer {
+        write("tokenizer.json", tokenizer)?;
+    }
+    if let Some(template) = &metadata.chat_template {
+        write("chat_template.jinja", template.as_bytes())?;
+    }
+    let path = folder.join("model.safetensors");
+    let name = path.display().to_string();
+    let about = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut writer = SafetensorsWriter::new(&name, create(&path)?, &about, &declarations(plan))?;
+    write_tensors(
+        file,
+        plan,
+        &mut |tensor, bytes| writer.write(tensor, bytes),
+        progress,
+    )
+    .await?;
+    finish(&name, writer.finish()?)
+}
+
+fn declarations(plan: &Plan<'_>) -> Vec<Declaration> {
+    let declare = |&(tensor, _, dtype): &(&TensorInfo, DType, DType)| Declaration {
+        name: tensor.name.clone(),
+        dtype,
+        shape: tensor.shape.clone(),
+    };
+    plan.iter().map(declare).collect()
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>, file::Error> {
+    let file = File::create_new(path).map_err(|cause| file::Error::Io {
+        file: path.display().to_string(),
+        cause,
+    })?;
+    Ok(BufWriter::new(file))
+}
+
+fn finish(name: &str, mut out: BufWriter<File>) -> Result<(), Error> {
+    let done = out.flush().and_then(|()| out.get_ref().sync_all());
+    done.map_err(|cause| file::Error::Io {
+        file: name.to_owned(),
+        cause,
+    })?;
+    Ok(())
+}
+
+/// Appends bytes of a tensor to the output.
+type WriteTensor<'a> = dyn FnMut(&str, &[u8]) -> Result<(), file::Error> + 'a;
+
+async fn write_tensors(
+    file: &ModelFile,
+    plan: &Plan<'_>,
+    write: &mut WriteTensor<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), Error> {
+    let total = plan.iter().map(|(tensor, ..)| tensor.n_bytes()).sum();
+    let mut done = 0;
+    for &(tensor, from, to) in plan {
+        let (rows, cols) = tensor.shape.rows_cols().unwrap_or((1, 1));
+        let source = WeightSource {
+            tensor: tensor.clone(),
+            dtype: from,
+        };
+        let mut slabs = Slabs::new(file, &source, rows as u32, cols as u32);
+        while let Some(slab) = slabs.next().await? {
+            let rows = slab.bytes.par_chunks_exact(slab.row_bytes.max(1));
+            let converted: Vec<Result<Vec<u8>, usize>> = rows
+                .enumerate()
+                .map(|(i, row)| {
+                    let mut out = vec![];
+                    let bytes = convert(from, to, row, cols, &mut out).to_vec();
+                    match first_non_finite(to, &bytes) {
+                        Some(_) => Err(i),
+                        None => Ok(bytes),
+                    }
+                })
+                .collect();
+            for row in converted {
+                let row = row.map_err(|i| not_finite(file, &source, slab.first_row + i))?;
+                write(&tensor.name, &row)?;
+            }
+            done += slab.bytes.len() as u64;
+            progress(Progress { done, total });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! One error for everything that the engine does.
+
+use crate::file;
+use crate::gpu;
+use crate::model;
+use crate::sampler;
+use crate::tokenizer;
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or is not what it should be.
+    #[error(transparent)]
+    File(#[from] file::Error),
+    /// The model is not supported, or its files do not fit together.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The tokenizer, a template or a text.
+    #[error(transparent)]
+    Tokenizer(#[from] tokenizer::Error),
+    /// A sampling setting.
+    #[error(transparent)]
+    Sampler(#[from] sampler::Error),
+    /// The device.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// The model and its session need more memory than allowed.
+    #[error(
+        "{model}: needs {total} bytes ({weights} weights, {cache} cache, {activations} activations), \
+         more than the {limit} allowed; choose a smaller --ctx, --kv f16 or --weights q4"
+    )]
+    Memory {
+        /// The model.
+        model: String,
+        /// Everything.
+        total: u64,
+        /// Packed parameters.
+        weights: u64,
+        /// Keys and values.
+        cache: u64,
+        /// The rest.
+        activations: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// One buffer would be larger than any device has to bind.
+    #[error(
+        "{model}: {what} needs {n_bytes} bytes in one buffer, at most {limit} can be bound; choose a smaller {remedy}"
+    )]
+    Binding {
+        /// The model.
+        model: String,
+        /// The buffer.
+        what: &'static str,
+        /// Its size.
+        n_bytes: u64,
+        /// The limit.
+        limit: u64,
+        /// What the caller can change.
+        remedy: &'static str,
+    },
+    /// A context longer than the model or the cache can have.
+    #[error("a context of {found} positions is not possible: the model has {limit}")]
+    Context {
+        /// What was asked for.
+        found: u32,
+        /// What the model has.
+        limit: u32,
+    },
+    /// A prompt that does not fit.
+    #[error(
+        "the prompt has {found} tokens, but the context has {limit} positions and one is needed for the answer; use a larger --ctx"
+    )]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        found: usize,
+        /// Positions of the context.
+        limit: u32,
+    },
+    /// Nothing to continue.
+    #[error("the prompt has no tokens, and the model has no token to begin with")]
+    EmptyPrompt,
+    /// A token that the model does not have.
+    #[error("token {found} is not in the vocabulary of {limit}")]
+    UnknownToken {
+        /// The id.
+        found: u32,
+        /// Size of the vocabulary.
+        limit: u32,
+    },
+    /// Text was asked of a model that came without a tokenizer.
+    #[error("{model}: has no tokenizer, so there is no text; use --prompt-ids")]
+    NoTokenizer {
+        /// The model.
+        model: String,
+    },
+    /// The model computed NaN or infinity.
+    #[error(
+        "{model}: the logits at position {position} are not finite; the first such values come from {origin}"
+    )]
+    NotFinite {
+        /// The model.
+        model: String,
+        /// Position of the token.
+        position: u32,
+        /// The first part of the model that made such a value.
+        origin: String,
+    },
+}
+
+impl Error {
+    /// Whether the device is gone; the session recovers on its next call.
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, Error::Gpu(gpu::Error::Lost { .. }))
+    }
+}

@@ -1,0 +1,432 @@
+//! Sequences of tokens over a loaded model: prefill, decode, cancel, reuse.
+
+mod generate;
+
+pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::engine::{Engine, Loaded, MAX_ROWS, State};
+use crate::error::Error;
+use crate::graph::RopeId;
+use crate::kernels::sample::Sampler;
+use crate::kernels::{PADDING, Row};
+use crate::plan::{Buffer, MAX_BINDING, Plan, Settings, Size, lower};
+use crate::sampler::SamplerParams;
+
+/// What a session is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Sequences that it holds at a time, each with a cache of the engine's context.
+    pub n_sequences: u32,
+    /// Whether the logits of whole prompts are asked for, which takes a larger buffer.
+    pub all_logits: bool,
+    /// Rows of the largest step, at most [`MAX_ROWS`]; longer prompts go through in pieces.
+    pub max_rows: u32,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            n_sequences: 1,
+            all_logits: false,
+            max_rows: MAX_ROWS,
+        }
+    }
+}
+
+/// Sequences with their caches. A step's rows may belong to any of them.
+pub struct Session {
+    engine: Engine,
+    loaded: Arc<Loaded>,
+    state: State,
+    settings: Settings,
+    max: Size,
+    plans: HashMap<Size, Arc<Plan>>,
+    sequences: Vec<Sequence>,
+    samplers: Vec<Sampler>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sequence {
+    /// Every token that is known, those of the answer included.
+    tokens: Vec<u32>,
+    /// How many of them the cache holds.
+    n_cached: usize,
+}
+
+/// Which logits a step computes.
+#[derive(Clone, Copy)]
+enum Out<'a> {
+    None,
+    /// Of these rows, by their index in the step.
+    Rows(&'a [u32]),
+}
+
+impl Engine {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// Where its buffers cannot be allocated.
+    pub async fn session(&self, options: SessionOptions) -> Result<Session, Error> {
+        let options = SessionOptions {
+            n_sequences: options.n_sequences.max(1),
+            max_rows: options.max_rows.clamp(1, MAX_ROWS),
+            ..options
+        };
+        let vocab_size = self.config().vocab_size;
+        // Whole prompts in pieces whose logits can be bound.
+        let rows_of_logits = (MAX_BINDING / (4 * u64::from(vocab_size))).max(1) as u32;
+        let max_rows = if options.all_logits {
+            options.max_rows.min(rows_of_logits)
+        } else {
+            options.max_rows
+        };
+        // Steps are made for powers of two.
+        let max_rows = 1
+            << max_rows
+                .max(options.n_sequences.min(rows_of_logits))
+                .ilog2();
+        let max = Size {
+            rows: max_rows,
+            n_out: if options.all_logits {
+                max_rows
+            } else {
+                options.n_sequences.min(max_rows)
+            },
+            sample: true,
+        };
+        let settings = self.settings(options.n_sequences);
+        let layer = self
+            .model()
+            .graph
+            .cache_dims()
+            .iter()
+            .max()
+            .copied()
+            .unwrap_or(0);
+        let positions = u64::from(settings.n_ctx) * u64::from(settings.n_sequences);
+        let n_bytes = positions * u64::from(layer) * settings.cache.n_bytes() as u64;
+        if n_bytes > MAX_BINDING {
+            return Err(Error::Binding {
+                model: self.name().to_owned(),
+                what: "the cache of a layer",
+                n_bytes,
+                limit: MAX_BINDING,
+                remedy: "--ctx or number of sequences",
+            });
+        }
+        let loaded = self.loaded();
+        let mut session = Session {
+            state: new_state(self, &loaded, &settings, max).await?,
+            engine: self.clone(),
+            loaded,
+            settings,
+            max,
+            plans: HashMap::new(),
+            sequences: vec![Sequence::default(); settings.n_sequences as usize],
+            samplers: vec![sampler(&SamplerParams::greedy()); settings.n_sequences as usize],
+        };
+        session.write_constants();
+        Ok(session)
+    }
+}
+
+impl Session {
+    /// The engine that it runs on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The tokens of a sequence, those of an answer included.
+    ///
+    /// # Panics
+    /// Where the session has no such sequence.
+    pub fn tokens(&self, sequence: u32) -> &[u32] {
+        &self.sequences[sequence as usize].tokens
+    }
+
+    /// Keeps the first `n` tokens of a sequence and forgets the others.
+    ///
+    /// # Panics
+    /// Where the session has no such sequence.
+    pub fn truncate(&mut self, sequence: u32, n: usize) {
+        let sequence = &mut self.sequences[sequence as usize];
+        sequence.tokens.truncate(n);
+        sequence.n_cached = sequence.n_cached.min(n);
+    }
+
+    /// Appends tokens to their sequences, all in one step per [`MAX_ROWS`], and returns the logits
+    /// of those that `wanted` names by index: `[wanted, vocab_size]`.
+    ///
+    /// A batch mixes sequences; a prompt is one sequence many times. Neither changes a result
+    /// beyond rounding.
+    ///
+    /// # Errors
+    /// [`Error::UnknownToken`], [`Error::PromptTooLong`], [`Error::NotFinite`], the device's.
+    ///
+    /// # Panics
+    /// Where the session has no such sequence, or was not made for so many logits.
+    pub async fn forward(
+        &mut self,
+        tokens: &[(u32, u32)],
+        wanted: &[u32],
+    ) -> Result<Vec<f32>, Error> {
+        let mut lengths: HashMap<u32, usize> = HashMap::new();
+        for &(sequence, id) in tokens {
+            self.check_token(id)?;
+            let length = lengths
+                .entry(sequence)
+                .or_insert(self.sequences[sequence as usize].n_cached);
+            *length += 1;
+            if *length > self.settings.n_ctx as usize {
+                return Err(Error::PromptTooLong {
+                    found: *length,
+                    limit: self.settings.n_ctx,
+                });
+            }
+        }
+        for &(sequence, _) in tokens {
+            let sequence = &mut self.sequences[sequence as usize];
+            sequence.tokens.truncate(sequence.n_cached);
+        }
+        let mut rows = vec![];
+        for &(index, id) in tokens {
+            let sequence = &mut self.sequences[index as usize];
+            rows.push(Row {
+                sequence: index,
+                position: sequence.tokens.len() as u32,
+            });
+            sequence.tokens.push(id);
+        }
+        self.write_tokens(&rows);
+        let mut logits = vec![];
+        for (piece, rows) in rows.chunks(self.max.rows as usize).enumerate() {
+            let first = piece as u32 * self.max.rows;
+            let here = |&&i: &&u32| i >= first && i - first < rows.len() as u32;
+            let out: Vec<u32> = wanted.iter().filter(here).map(|i| i - first).collect();
+            assert!(
+                out.len() <= self.max.n_out as usize,
+                "a session with all_logits"
+            );
+            let out_rows = if out.is_empty() {
+                Out::None
+            } else {
+                Out::Rows(&out)
+            };
+            let bytes = self.step(rows, out_rows, false).await?;
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                let row = out[at / self.engine.config().vocab_size as usize];
+                return Err(self.not_finite(rows, rows[row as usize].position).await?);
+            }
+            logits.extend_from_slice(&values);
+        }
+        Ok(logits)
+    }
+
+    fn check_token(&self, id: u32) -> Result<(), Error> {
+        let limit = self.engine.config().vocab_size;
+        if id < limit {
+            return Ok(());
+        }
+        Err(Error::UnknownToken { found: id, limit })
+    }
+
+    /// Hands the tokens of new rows to the device.
+    fn write_tokens(&mut self, rows: &[Row]) {
+        for run in rows.chunk_by(|a, b| a.sequence == b.sequence && a.position + 1 == b.position) {
+            let Row { sequence, position } = run[0];
+            let tokens =
+                &self.sequences[sequence as usize].tokens[position as usize..][..run.len()];
+            let offset =
+                4 * (u64::from(sequence) * u64::from(self.settings.n_ctx) + u64::from(position));
+            self.state
+                .write(Buffer::Tokens, offset, bytemuck::cast_slice(tokens));
+        }
+    }
+
+    /// Computes some rows, whose tokens the device knows; returns their logits, or the tokens drawn.
+    async fn step(&mut self, rows: &[Row], out: Out<'_>, sample: bool) -> Result<Vec<u8>, Error> {
+        let result = match self.try_step(rows, out, sample).await {
+            Err(error) if error.is_device_lost() => {
+                log::warn!("{error}; loading again");
+                self.recover(rows).await?;
+                self.try_step(rows, out, sample).await
+            }
+            result => result,
+        };
+        if result.is_ok() {
+            for row in rows {
+                let sequence = &mut self.sequences[row.sequence as usize];
+                sequence.n_cached = sequence.n_cached.max(row.position as usize + 1);
+            }
+        }
+        result
+    }
+
+    async fn try_step(
+        &mut self,
+        rows: &[Row],
+        out: Out<'_>,
+        sample: bool,
+    ) -> Result<Vec<u8>, Error> {
+        let plan = self.prepare(rows, out, sample);
+        let read = match out {
+            Out::None => None,
+            Out::Rows(out) if sample => Some((Buffer::Sampled, 4 * out.len() as u64)),
+            Out::Rows(out) => {
+                let vocab_size = u64::from(self.engine.config().vocab_size);
+                Some((Buffer::Logits, 4 * out.len() as u64 * vocab_size))
+            }
+        };
+        match self.engine.options().cpu_kernel.clone() {
+            Some(kernel) if self.state.is_gpu() => {
+                self.state.run_with_cpu_kernel(&plan, &kernel, read).await
+            }
+            _ => self.state.run(&plan, 0..plan.dispatches.len(), read).await,
+        }
+    }
+
+    /// Writes what a step reads, and finds its plan.
+    fn prepare(&mut self, rows: &[Row], out: Out<'_>, sample: bool) -> Arc<Plan> {
+        let bucket = rows.len().next_power_of_two();
+        let padding = Row {
+            sequence: 0,
+            position: PADDING,
+        };
+        let mut padded = rows.to_vec();
+        padded.resize(bucket, padding);
+        self.state
+            .write(Buffer::Rows, 0, bytemuck::cast_slice(&padded));
+        let mut n_out = 0;
+        if let Out::Rows(out) = out {
+            // One row of logits, or a bucket of them: repeating the last row changes nothing.
+            n_out = if sample {
+                out.len()
+            } else {
+                out.len().next_power_of_two()
+            };
+            let mut out = out.to_vec();
+            out.resize(n_out, out[out.len() - 1]);
+            self.state
+                .write(Buffer::OutRows, 0, bytemuck::cast_slice(&out));
+        }
+        let size = Size {
+            rows: bucket as u32,
+            n_out: n_out as u32,
+            sample: sample && n_out > 0,
+        };
+        let (engine, settings) = (&self.engine, &self.settings);
+        let make = || {
+            let plan = lower(&engine.model().graph, engine.layouts(), settings, size);
+            log::debug!("{plan}");
+            Arc::new(plan)
+        };
+        self.plans.entry(size).or_insert_with(make).clone()
+    }
+
+    /// Rope tables and sampling settings.
+    fn write_constants(&mut self) {
+        let engine = self.engine.clone();
+        for (i, rope) in engine.model().graph.ropes().iter().enumerate() {
+            let mut table: Vec<[f32; 2]> = vec![];
+            for position in 0..self.settings.n_ctx {
+                table.extend(rope.inv_freq.iter().map(|frequency| {
+                    let (sin, cos) = (f64::from(position) * frequency).sin_cos();
+                    [cos as f32, sin as f32]
+                }));
+            }
+            let buffer = Buffer::RopeTable(RopeId(i as u32));
+            self.state.write(buffer, 0, bytemuck::cast_slice(&table));
+        }
+        self.write_samplers();
+    }
+
+    fn write_samplers(&mut self) {
+        self.state
+            .write(Buffer::Samplers, 0, bytemuck::cast_slice(&self.samplers));
+    }
+
+    /// After a lost device: loads again and computes the caches anew, up to the rows of the failed step.
+    async fn recover(&mut self, failed: &[Row]) -> Result<(), Error> {
+        self.loaded = self.engine.reload(&self.loaded).await?;
+        self.state = new_state(&self.engine, &self.loaded, &self.settings, self.max).await?;
+        self.write_constants();
+        let mut rows = vec![];
+        for (index, sequence) in self.sequences.iter().enumerate() {
+            rows.extend((0..sequence.n_cached).map(|position| Row {
+                sequence: index as u32,
+                position: position as u32,
+            }));
+        }
+        self.write_tokens(&rows);
+        self.write_tokens(failed);
+        for piece in rows.chunks(self.max.rows as usize) {
+            self.try_step(piece, Out::None, false).await?;
+        }
+        Ok(())
+    }
+
+    /// The error for non-finite logits: runs the step again, looking at every result.
+    async fn not_finite(&mut self, rows: &[Row], position: u32) -> Result<Error, Error> {
+        let last = [rows.len() as u32 - 1];
+        let plan = self.prepare(rows, Out::Rows(&last), false);
+        let mut origin = "no single part".to_owned();
+        for (i, dispatch) in plan.dispatches.iter().enumerate() {
+            let &(_, written) = dispatch.bindings.last().expect("every call writes");
+            let is_f32 = matches!(written, Buffer::Slot(_) | Buffer::Logits);
+            let read = is_f32.then(|| (written, self.state.n_bytes(written)));
+            let bytes = self.state.run(&plan, i..i + 1, read).await?;
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+            if values.iter().any(|v| !v.is_finite()) {
+                origin = format!("{} ({})", dispatch.label, dispatch.call.kernel());
+                break;
+            }
+        }
+        Ok(Error::NotFinite {
+            model: self.engine.name().to_owned(),
+            position,
+            origin,
+        })
+    }
+}
+
+async fn new_state(
+    engine: &Engine,
+    loaded: &Loaded,
+    settings: &Settings,
+    max: Size,
+) -> Result<State, Error> {
+    let graph = &engine.model().graph;
+    let slots = lower(graph, engine.layouts(), settings, max).slots;
+    State::new(loaded, graph, settings, &slots, max).await
+}
+
+/// The device's form of sampling settings.
+fn sampler(params: &SamplerParams) -> Sampler {
+    Sampler {
+        temperature: if params.is_greedy() {
+            0.0
+        } else {
+            params.temperature
+        },
+        top_k: params.top_k,
+        top_p: params.top_p,
+        min_p: params.min_p,
+        repeat_penalty: params.repeat_penalty,
+        seed_low: params.seed as u32,
+        seed_high: (params.seed >> 32) as u32,
+        pad0: 0,
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("engine", &self.engine)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,309 @@
+//! Prompt in, answer out.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use web_time::Instant;
+
+use super::{Out, Row, Session, sampler};
+use crate::error::Error;
+use crate::kernels::sample::NOT_FINITE;
+use crate::sampler::SamplerParams;
+use crate::tokenizer::{DecodeStream, StopStrings};
+
+/// Stops an answer from anywhere, another thread included, before its next token.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the answer to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How an answer is made.
+#[derive(Clone, Debug, Default)]
+pub struct GenerateOptions {
+    /// Tokens at most; as many as the context holds where `None`.
+    pub max_tokens: Option<usize>,
+    /// How tokens are drawn.
+    pub sampler: SamplerParams,
+    /// Strings that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on past the model's end tokens.
+    pub ignore_eos: bool,
+    /// Whether the text continues the prompt's (a completion) or stands alone (a chat's answer):
+    /// SentencePiece drops the space before a text's first word.
+    pub continues: bool,
+    /// Stops the answer from outside.
+    pub cancel: Cancel,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model drew an end token.
+    Eos,
+    /// This stop string came up.
+    Stop(String),
+    /// `max_tokens` were made.
+    Length,
+    /// The context has no position left.
+    ContextFull,
+    /// [`Cancel`], or the callback's `Break`.
+    Cancelled,
+}
+
+impl StopReason {
+    /// `eos`, `stop`, `length`, `context_full` or `cancelled`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StopReason::Eos => "eos",
+            StopReason::Stop(_) => "stop",
+            StopReason::Length => "length",
+            StopReason::ContextFull => "context_full",
+            StopReason::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A piece of an answer, as it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// The token just made.
+    pub id: u32,
+    /// Text that is complete with it: whole characters, and nothing that may yet become a stop
+    /// string. Often empty.
+    pub text: &'a str,
+}
+
+/// A finished answer.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// The answer; empty for a model without a tokenizer.
+    pub text: String,
+    /// Its tokens, without the one that ended it.
+    pub ids: Vec<u32>,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Tokens of the prompt.
+    pub n_prompt: usize,
+    /// How many of them were still in the cache.
+    pub n_reused: usize,
+    /// From the call to the first token.
+    pub time_to_first_token: Duration,
+    /// Computing the prompt, the first token included.
+    pub prefill: Duration,
+    /// From the first token to the last.
+    pub decode: Duration,
+}
+
+impl Generation {
+    /// Prompt tokens computed a second.
+    pub fn prefill_tps(&self) -> f64 {
+        rate(self.n_prompt - self.n_reused, self.prefill)
+    }
+
+    /// Tokens made a second, after the first.
+    pub fn decode_tps(&self) -> f64 {
+        rate(self.ids.len().saturating_sub(1), self.decode)
+    }
+}
+
+fn rate(n: usize, time: Duration) -> f64 {
+    if n == 0 || time.is_zero() {
+        return 0.0;
+    }
+    n as f64 / time.as_secs_f64()
+}
+
+impl Session {
+    /// Answers a prompt in the first sequence. What the prompt shares with the sequence so far is
+    /// taken from the cache. `on_piece` sees the answer as it comes.
+    ///
+    /// # Errors
+    /// An impossible prompt or setting before anything is computed; later [`Error::NotFinite`] and
+    /// what the device reports.
+    pub async fn generate(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Result<Generation, Error> {
+        let start = Instant::now();
+        self.check_prompt(prompt, options)?;
+        let engine = self.engine.clone();
+        let tokenizer = engine.tokenizer().ok();
+        let mut text = Text {
+            stream: tokenizer.map(if options.continues {
+                DecodeStream::continuing
+            } else {
+                DecodeStream::new
+            }),
+            stops: StopStrings::new(options.stop.iter().cloned()),
+            all: String::new(),
+        };
+        let eos = if options.ignore_eos {
+            vec![]
+        } else {
+            engine.eos()
+        };
+        self.samplers[0] = sampler(&options.sampler);
+        self.write_samplers();
+
+        let n_reused = self.reuse(prompt);
+        let mut generation = Generation {
+            text: String::new(),
+            ids: vec![],
+            stop: StopReason::Length,
+            n_prompt: prompt.len(),
+            n_reused,
+            time_to_first_token: Duration::ZERO,
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
+        };
+        let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
+        let mut rows: Vec<Row> = (n_reused..prompt.len()).map(row).collect();
+        self.write_tokens(&rows);
+        // All but the last piece of the prompt, which makes the first token.
+        while rows.len() > self.max.rows as usize {
+            if options.cancel.is_cancelled() {
+                generation.stop = StopReason::Cancelled;
+                return Ok(generation);
+            }
+            let rest = rows.split_off(self.max.rows as usize);
+            self.step(&rows, Out::None, false).await?;
+            rows = rest;
+        }
+        let mut first_token = None;
+        generation.stop = loop {
+            if options.cancel.is_cancelled() {
+                break StopReason::Cancelled;
+            }
+            if generation.ids.len() >= max_tokens {
+                break StopReason::Length;
+            }
+            let Some(last) = rows.last().copied() else {
+                break StopReason::ContextFull;
+            };
+            let out = [rows.len() as u32 - 1];
+            let drawn = self.step(&rows, Out::Rows(&out), true).await?;
+            let id: u32 = bytemuck::pod_read_unaligned(&drawn);
+            first_token.get_or_insert_with(Instant::now);
+            if id == NOT_FINITE {
+                return Err(self.not_finite(&rows, last.position).await?);
+            }
+            self.sequences[0].tokens.push(id);
+            if eos.contains(&id) {
+                break StopReason::Eos;
+            }
+            generation.ids.push(id);
+            let piece = text.push(id);
+            let flow = on_piece(Piece { id, text: &piece });
+            if let Some(stop) = text.stops.matched() {
+                break StopReason::Stop(stop.to_owned());
+            }
+            if flow.is_break() {
+                break StopReason::Cancelled;
+            }
+            let position = last.position as usize + 1;
+            rows.clear();
+            rows.extend((position < self.settings.n_ctx as usize).then(|| row(position)));
+        };
+        let end = Instant::now();
+        if let Some(first_token) = first_token {
+            generation.prefill = first_token - start;
+            generation.time_to_first_token = first_token - start;
+            generation.decode = end - first_token;
+        }
+        let (all, rest) = text.finish();
+        if let Some(&id) = generation.ids.last()
+            && !rest.is_empty()
+        {
+            // The answer is over: there is nothing left to stop.
+            let _ = on_piece(Piece { id, text: &rest });
+        }
+        generation.text = all;
+        Ok(generation)
+    }
+
+    fn check_prompt(&self, prompt: &[u32], options: &GenerateOptions) -> Result<(), Error> {
+        options.sampler.validate()?;
+        if !options.stop.is_empty() {
+            self.engine.tokenizer()?;
+        }
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if prompt.len() >= self.settings.n_ctx as usize {
+            return Err(Error::PromptTooLong {
+                found: prompt.len(),
+                limit: self.settings.n_ctx,
+            });
+        }
+        prompt.iter().try_for_each(|&id| self.check_token(id))
+    }
+
+    /// Keeps what the first sequence shares with the prompt, but for its last token, whose logits
+    /// are needed; returns how many tokens that is.
+    fn reuse(&mut self, prompt: &[u32]) -> usize {
+        let sequence = &mut self.sequences[0];
+        let cached = &sequence.tokens[..sequence.n_cached];
+        let same = cached
+            .iter()
+            .zip(prompt)
+            .take_while(|(a, b)| a == b)
+            .count();
+        let n = same.min(prompt.len() - 1);
+        sequence.tokens = prompt.to_vec();
+        sequence.n_cached = n;
+        n
+    }
+}
+
+fn row(position: usize) -> Row {
+    Row {
+        sequence: 0,
+        position: position as u32,
+    }
+}
+
+/// Tokens to text that may be shown.
+struct Text<'t> {
+    stream: Option<DecodeStream<'t>>,
+    stops: StopStrings,
+    all: String,
+}
+
+impl Text<'_> {
+    fn push(&mut self, id: u32) -> String {
+        let decoded = self.stream.as_mut().and_then(|stream| stream.push(id));
+        let text = decoded
+            .map(|text| self.stops.push(&text))
+            .unwrap_or_default();
+        self.all.push_str(&text);
+        text
+    }
+
+    /// The whole text, and what was still held back.
+    fn finish(mut self) -> (String, String) {
+        let mut rest = String::new();
+        if self.stops.matched().is_none() {
+            let tail = self.stream.map(DecodeStream::finish).unwrap_or_default();
+            rest = self.stops.push(&tail);
+            if self.stops.matched().is_none() {
+                rest.push_str(&self.stops.finish());
+            }
+        }
+        self.all.push_str(&rest);
+        (self.all, rest)
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole models against transformers and against the goldens of real ones, on the CPU and on a GPU.
+
+mod golden;
+mod hostile;
+mod logits;
+mod quality;
+mod session;
+mod support;
