@@ -1,0 +1,170 @@
+//! Options that several commands share, and how they are read.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use deputy::kernels::{CacheType, every_shader};
+use deputy::sampler::SamplerParams;
+use deputy::{DeviceChoice, GenerateOptions, LoadOptions, WeightFormat};
+
+/// Options of every command.
+#[derive(Args)]
+pub(crate) struct Global {
+    /// Where to run: auto, cpu, or an adapter by number or part of its name (see `deputy devices`)
+    #[arg(
+        long,
+        global = true,
+        default_value = "auto",
+        value_name = "auto|cpu|N|NAME"
+    )]
+    pub(crate) device: DeviceChoice,
+    /// Format of the weights on the device: auto (as stored), f32, f16, q8 or q4
+    #[arg(long, global = true, default_value = "auto", value_name = "FORMAT")]
+    pub(crate) weights: WeightFormat,
+    /// Positions of the context [default: the model's own, at most 4096]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ctx: Option<u32>,
+    /// Element type of the key/value cache: f16 or f32
+    #[arg(long, global = true, default_value = "f16", value_name = "TYPE", value_parser = cache_type)]
+    pub(crate) kv: CacheType,
+    /// Seed of the sampler [default: from the clock]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Refuse a model that would need more memory than this, such as 900M or 4G
+    #[arg(long, global = true, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Run this kernel on the CPU instead, to find out which one a driver computes wrong
+    #[arg(long, global = true, value_name = "NAME", value_parser = kernel)]
+    pub(crate) cpu_kernel: Option<String>,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more: the plan of each step, the time of each phase, the seed
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+impl Global {
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            device: self.device.clone(),
+            weights: self.weights,
+            n_ctx: self.ctx,
+            cache: Some(self.kv),
+            memory: self.memory,
+            cpu_kernel: self.cpu_kernel.clone(),
+        }
+    }
+
+    /// The seed that was asked for, or one from the clock.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let seed = now.map_or(0, |time| time.as_nanos() as u64);
+            log::debug!("seed {seed}");
+            seed
+        })
+    }
+}
+
+/// How an answer is made.
+#[derive(Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Sampling {
+    /// Tokens at most [default: until an end token or the end of the context]
+    #[arg(short, long = "n-tokens", value_name = "N")]
+    n: Option<usize>,
+    /// Divides the logits; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = SamplerParams::default().temperature)]
+    temp: f32,
+    /// How many of the likeliest tokens stay; 0 is all
+    #[arg(long, value_name = "K", default_value_t = SamplerParams::default().top_k)]
+    top_k: u32,
+    /// Probability that the tokens that stay make up together; 1 is all
+    #[arg(long, value_name = "P", default_value_t = SamplerParams::default().top_p)]
+    top_p: f32,
+    /// Least probability of a token that stays, as a part of the likeliest one's; 0 is none
+    #[arg(long, value_name = "P", default_value_t = SamplerParams::default().min_p)]
+    min_p: f32,
+    /// Lessens the logits of tokens that have come up; 1 leaves them
+    #[arg(long, value_name = "X", default_value_t = SamplerParams::default().repeat_penalty)]
+    repeat_penalty: f32,
+    /// Ends the answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+    /// Go on past the model's end tokens
+    #[arg(long)]
+    ignore_eos: bool,
+}
+
+impl Sampling {
+    /// The options of an answer, checked.
+    pub(crate) fn options(
+        &self,
+        global: &Global,
+    ) -> Result<GenerateOptions, deputy::sampler::Error> {
+        let sampler = SamplerParams {
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            seed: if self.temp == 0.0 { 0 } else { global.seed() },
+        };
+        sampler.validate()?;
+        Ok(GenerateOptions {
+            max_tokens: self.n,
+            sampler,
+            stop: self.stop.clone(),
+            ignore_eos: self.ignore_eos,
+            ..Default::default()
+        })
+    }
+}
+
+/// One id of a list such as `1,2,3`.
+pub(crate) fn id(text: &str) -> Result<u32, String> {
+    let text = text.trim();
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a token id; a list of ids is written 1,2,3"))
+}
+
+fn cache_type(text: &str) -> Result<CacheType, String> {
+    match text {
+        "f32" => Ok(CacheType::F32),
+        "f16" => Ok(CacheType::F16),
+        "q8" | "q4" => Err(format!("{text} is not supported yet; use f16 or f32")),
+        _ => Err("use f16 or f32".to_owned()),
+    }
+}
+
+fn kernel(text: &str) -> Result<String, String> {
+    let mut known: Vec<&str> = every_shader().iter().map(|shader| shader.kernel).collect();
+    known.sort_unstable();
+    known.dedup();
+    if known.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("the kernels are {}", known.join(", ")))
+}
+
+/// `4096`, `900M`, `1.5G`, `4GiB`: powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let digits = upper.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match upper[digits.len()..]
+        .trim_end_matches("IB")
+        .trim_end_matches('B')
+    {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err("write a number of bytes, such as 900M or 4G".to_owned()),
+    };
+    match digits.trim().parse::<f64>() {
+        Ok(n) if n.is_finite() && n >= 0.0 => Ok((n * (1u64 << shift) as f64) as u64),
+        _ => Err("write a number of bytes, such as 900M or 4G".to_owned()),
+    }
+}

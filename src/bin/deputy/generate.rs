@@ -1,0 +1,123 @@
+//! `deputy generate`: continues a text.
+
+use std::io::{self, IsTerminal, Read};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use deputy::{Engine, Piece, SessionOptions, StopReason};
+
+use crate::args::{self, Global, Sampling};
+use crate::failure::Failure;
+use crate::interrupt::Guard;
+use crate::{model, output};
+
+/// Continues a text.
+///
+/// Control tokens in the text count: what is written is what the model gets. For a conversation
+/// with a model that was trained for it, use `deputy chat`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  deputy generate model.gguf -p 'Once upon a time' -n 100
+  deputy generate path/to/model -p - --temp 0 --json < prompt.txt
+  deputy generate path/to/model --prompt-ids 1,403,407 --ids -n 16
+
+--json gives {\"text\", \"ids\", \"stop\", \"prompt_tokens\", \"prefill_tps\", \"decode_tps\", \"ttft_ms\"}; \
+stop is eos, stop, length, context_full or cancelled.")]
+pub(crate) struct Args {
+    /// A Hugging Face folder or a .gguf file
+    model: Option<PathBuf>,
+    /// The text to continue; - or nothing reads standard input
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// The tokens to continue, instead of a text
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = args::id, conflicts_with = "prompt")]
+    prompt_ids: Vec<u32>,
+    /// Control tokens in the text are plain text
+    #[arg(long)]
+    plain: bool,
+    /// Print the ids of the tokens instead of text
+    #[arg(long)]
+    ids: bool,
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
+    let path = model::path(&args.model, "generate")?;
+    let mut options = args.sampling.options(global)?;
+    if args.prompt.is_none() && args.prompt_ids.is_empty() && io::stdin().is_terminal() {
+        let what =
+            "there is nothing to continue; pass -p TEXT or --prompt-ids 1,2,3, or pipe a text in";
+        return Err(Failure::NoPrompt { what });
+    }
+    let engine = model::load(path, global).await?;
+    let prompt = prompt(args, &engine)?;
+    let mut session = model::session(&engine, SessionOptions::default()).await?;
+    let guard = Guard::new();
+    options.cancel = guard.cancel.clone();
+    options.continues = true;
+
+    // A model without a tokenizer has only ids to show.
+    let show_ids = args.ids || engine.tokenizer().is_err();
+    let mut printed = Ok(());
+    let mut on_piece = |piece: Piece<'_>| {
+        if !global.json && !show_ids {
+            printed = output::print_answer(piece.text);
+        }
+        if printed.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    };
+    let generation = session.generate(&prompt, &options, &mut on_piece).await?;
+    drop(guard);
+    printed?;
+    if global.json {
+        output::print_json(&output::generation_json(&generation))?;
+    } else if show_ids {
+        output::print(&format!("{}\n", output::ids(&generation.ids)))?;
+    } else {
+        output::print("\n")?;
+    }
+    output::remark(&output::summary(&generation));
+    if generation.stop == StopReason::Cancelled {
+        return Err(Failure::Interrupted);
+    }
+    Ok(())
+}
+
+fn prompt(args: &Args, engine: &Engine) -> Result<Vec<u32>, Failure> {
+    if !args.prompt_ids.is_empty() {
+        return Ok(args.prompt_ids.clone());
+    }
+    let text = match args.prompt.as_deref() {
+        Some(text) if text != "-" => text.to_owned(),
+        _ => stdin(engine.n_ctx())?,
+    };
+    Ok(engine.tokenizer()?.encode_prompt(&text, !args.plain)?)
+}
+
+/// Standard input, as far as a context can hold it.
+fn stdin(n_ctx: u32) -> Result<String, Failure> {
+    // No token stands for more than some 128 spaces.
+    let limit = u64::from(n_ctx) * 256;
+    let failed = |cause| Failure::Io {
+        file: "standard input".to_owned(),
+        cause,
+    };
+    let mut text = String::new();
+    let n = io::stdin()
+        .take(limit + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if n as u64 > limit {
+        return Err(Failure::Content {
+            file: "standard input".to_owned(),
+            expected: format!("at most {limit} bytes for a context of {n_ctx} positions"),
+            found: "more".to_owned(),
+        });
+    }
+    Ok(text)
+}

@@ -1,0 +1,103 @@
+//! The command line. Answers go to standard output, everything else to standard error.
+
+mod args;
+mod bench;
+mod chat;
+mod devices;
+mod failure;
+mod generate;
+mod inspect;
+mod interrupt;
+mod logits;
+mod model;
+mod output;
+mod perplexity;
+mod quantize;
+mod text;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use args::Global;
+use failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  deputy chat path/to/SmolLM2-360M-Instruct
+  deputy chat model.gguf -s 'You are a pirate.' -p 'Who are you?'
+  deputy generate model.gguf -p 'Once upon a time' -n 100 --temp 0
+  deputy bench path/to/model --weights q4 --device cpu
+  deputy devices
+
+MODEL is a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a .gguf file.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
+
+/// Runs language models on any GPU through WebGPU, and on the CPU.
+#[derive(Parser)]
+#[command(name = "deputy", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Chat(chat::Args),
+    Generate(generate::Args),
+    Logits(logits::Args),
+    Tokenize(text::TokenizeArgs),
+    Template(text::TemplateArgs),
+    Perplexity(perplexity::Args),
+    Bench(bench::Args),
+    Inspect(inspect::Args),
+    Quantize(quantize::Args),
+    Devices(devices::Args),
+    Completions(CompletionsArgs),
+}
+
+/// Prints a completion script for a shell.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  deputy completions bash > ~/.local/share/bash-completion/completions/deputy"
+)]
+struct CompletionsArgs {
+    /// The shell.
+    shell: clap_complete::Shell,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    output::install_logger(cli.global.verbose);
+    match pollster::block_on(run(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: &Cli) -> Result<(), Failure> {
+    interrupt::install()?;
+    let global = &cli.global;
+    match &cli.command {
+        Command::Chat(args) => chat::run(args, global).await,
+        Command::Generate(args) => generate::run(args, global).await,
+        Command::Logits(args) => logits::run(args, global).await,
+        Command::Tokenize(args) => text::tokenize(args, global).await,
+        Command::Template(args) => text::template(args, global).await,
+        Command::Perplexity(args) => perplexity::run(args, global).await,
+        Command::Bench(args) => bench::run(args, global).await,
+        Command::Inspect(args) => inspect::run(args, global).await,
+        Command::Quantize(args) => quantize::run(args, global).await,
+        Command::Devices(args) => devices::run(args, global).await,
+        Command::Completions(args) => completions(args),
+    }
+}
+
+fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = vec![];
+    clap_complete::generate(args.shell, &mut Cli::command(), "deputy", &mut script);
+    io::Write::write_all(&mut io::stdout(), &script).map_err(Failure::Stdout)
+}

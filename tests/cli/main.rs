@@ -1,0 +1,9 @@
+//! The program itself, run as a person runs it. On the CPU, but for the one test that takes what adapter there is.
+
+mod chat;
+mod devices;
+mod errors;
+mod files;
+mod generate;
+mod measure;
+mod program;
