@@ -78,6 +78,18 @@ pub enum Error {
         /// Positions of the context.
         limit: u32,
     },
+    /// Text that cannot fit, however it is split into tokens.
+    #[error(
+        "the text has {n_bytes} bytes; a context of {n_ctx} positions holds {limit} at the very most; use a larger --ctx"
+    )]
+    TextTooLong {
+        /// Bytes of the text.
+        n_bytes: usize,
+        /// More than any text of the context's length.
+        limit: usize,
+        /// Positions of the context.
+        n_ctx: u32,
+    },
     /// Nothing to continue.
     #[error("the prompt has no tokens, and the model has no token to begin with")]
     EmptyPrompt,

@@ -9,6 +9,37 @@ use crate::tokenizer::{
 };
 
 impl Engine {
+    /// The ids of a raw prompt, with what the tokenizer adds around it. Control tokens in the text
+    /// count where `special` says so.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`]; [`Error::TextTooLong`] before a hopeless text is looked at.
+    pub fn encode_prompt(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
+        let tokenizer = self.tokenizer()?;
+        self.check_length(tokenizer, text.len())?;
+        Ok(tokenizer.encode_prompt(text, special)?)
+    }
+
+    /// Refuses text that no tokenization can make short enough, so that its size bounds the work.
+    fn check_length(&self, tokenizer: &Tokenizer, n_bytes: usize) -> Result<(), Error> {
+        let n_ctx = self.n_ctx() as usize;
+        if n_bytes <= n_ctx {
+            return Ok(()); // A token has a byte at least.
+        }
+        let lengths = (0..tokenizer.n_tokens() as u32).filter_map(|id| tokenizer.token_bytes(id));
+        let longest = lengths.map(|bytes| bytes.len()).max().unwrap_or(1);
+        // Normalisation may drop a part of the text, and hardly half of it.
+        let limit = n_ctx.saturating_mul(2 * longest);
+        if n_bytes <= limit {
+            return Ok(());
+        }
+        Err(Error::TextTooLong {
+            n_bytes,
+            limit,
+            n_ctx: self.n_ctx(),
+        })
+    }
+
     /// The ids of a conversation, up to where the answer begins. Control tokens in the messages stay text.
     ///
     /// # Errors
@@ -19,6 +50,8 @@ impl Engine {
         options: &RenderOptions,
     ) -> Result<Vec<u32>, Error> {
         let tokenizer = self.tokenizer()?;
+        let n_bytes = messages.iter().map(|message| message.content.len()).sum();
+        self.check_length(tokenizer, n_bytes)?;
         let fallback;
         let template = match self.template() {
             Some(template) => template,

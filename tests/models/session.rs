@@ -253,6 +253,25 @@ fn impossible_prompts_are_refused_with_the_numbers() {
 }
 
 #[test]
+fn a_hopeless_text_is_refused_before_it_is_tokenized() {
+    let engine = model(DeviceChoice::Cpu);
+    let text = "a".repeat(64 << 20);
+    let start = std::time::Instant::now();
+    let error = engine.encode_prompt(&text, false).unwrap_err();
+    assert!(
+        matches!(error, Error::TextTooLong { n_bytes, .. } if n_bytes == text.len()),
+        "{error}"
+    );
+    let message = deputy::tokenizer::Message::new("user", text);
+    let error = engine
+        .encode_chat(&[message], &Default::default())
+        .unwrap_err();
+    assert!(matches!(error, Error::TextTooLong { .. }), "{error}");
+    assert!(start.elapsed().as_secs() < 5);
+    assert!(engine.encode_prompt("a text that fits", false).is_ok());
+}
+
+#[test]
 fn a_lost_device_is_opened_again_and_the_text_goes_on() {
     if !has_gpu() {
         return;

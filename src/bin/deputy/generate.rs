@@ -96,7 +96,7 @@ fn prompt(args: &Args, engine: &Engine) -> Result<Vec<u32>, Failure> {
         Some(text) if text != "-" => text.to_owned(),
         _ => stdin(engine.n_ctx())?,
     };
-    Ok(engine.tokenizer()?.encode_prompt(&text, !args.plain)?)
+    Ok(engine.encode_prompt(&text, !args.plain)?)
 }
 
 /// Standard input, as far as a context can hold it.
