@@ -1,9 +1,10 @@
 // y[r, y_first + n] = dot(x[r, :], w[n, :]) + bias[y_first + n]
 //
-// For few rows. WG / LANES outputs a workgroup, LANES invocations each; neighbouring
-// lanes read neighbouring blocks of w. With G = ceil(outs / (WG / LANES)):
+// For few rows. An invocation works on OUTS neighbouring outputs, so that what it reads of x
+// serves them all; LANES invocations share them, of which each reads its own blocks of w.
+// A workgroup makes WG / LANES * OUTS outputs. With G = ceil(outs / that):
 // Dispatch (min(G, 65535), ceil(G / 65535), rows).
-// Joins: lib/weight_*.wgsl, lib/reduce.wgsl or lib/reduce_subgroup.wgsl.
+// Joins: lib/dot.wgsl, lib/x_block.wgsl, lib/weight_*.wgsl, lib/reduce.wgsl or lib/reduce_subgroup.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 struct Params {
@@ -25,38 +26,40 @@ struct Params {
 
 override WG: u32 = 64u;
 override LANES: u32 = 16u;
+override OUTS: u32 = 2u;
+
+const MAX_OUTS: u32 = 8u;
 
 @compute @workgroup_size(WG)
 fn matvec(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let n = (wg.x + wg.y * 65535u) * (WG / LANES) + lid / LANES;
+    let first = ((wg.x + wg.y * 65535u) * (WG / LANES) + lid / LANES) * OUTS;
     let lane = lid % LANES;
-    let w_row = min(n, params.outs - 1u); // No early return before the barriers of the sum.
     let n_quads = params.cols / 4u;
     let x_first = wg.z * n_quads;
-    var sum = vec4(0.0);
+    var sums: array<f32, MAX_OUTS>;
     for (var block = lane; block < params.blocks; block += LANES) {
-        let w = decode_block(w_row, block);
-        let at = block * 8u;
-        // The last block of a row may be cut: past it w is zero, and x must not be read.
-        let last = n_quads - 1u;
-        sum += w[0] * x[x_first + at];
-        sum += w[1] * x[x_first + min(at + 1u, last)];
-        sum += w[2] * x[x_first + min(at + 2u, last)];
-        sum += w[3] * x[x_first + min(at + 3u, last)];
-        sum += w[4] * x[x_first + min(at + 4u, last)];
-        sum += w[5] * x[x_first + min(at + 5u, last)];
-        sum += w[6] * x[x_first + min(at + 6u, last)];
-        sum += w[7] * x[x_first + min(at + 7u, last)];
-    }
-    var total = lanes_sum(lid, LANES, sum.x + sum.y + sum.z + sum.w);
-    if lane == 0u && n < params.outs {
-        let column = params.y_first + n;
-        if params.has_bias != 0u {
-            total += bias[column];
+        let values = read_x(x_first, block * 8u, n_quads - 1u);
+        let values_sum = sum_32(values);
+        for (var i = 0u; i < OUTS; i += 1u) {
+            // No early return before the barriers of the sum: outputs beyond the last repeat it.
+            let n = min(first + i, params.outs - 1u);
+            sums[i] += block_dot(n, block, values, values_sum);
         }
-        y[wg.z * params.y_cols + column] = total;
+    }
+    for (var i = 0u; i < OUTS; i += 1u) {
+        var total = sums[i];
+        if LANES > 1u {
+            total = lanes_sum(lid, LANES, total);
+        }
+        if lane == 0u && first + i < params.outs {
+            let column = params.y_first + first + i;
+            if params.has_bias != 0u {
+                total += bias[column];
+            }
+            y[wg.z * params.y_cols + column] = total;
+        }
     }
 }

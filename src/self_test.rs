@@ -6,7 +6,7 @@ mod cases;
 use crate::engine::{DeviceChoice, open};
 use crate::error::Error;
 use crate::gpu::{self, Gpu};
-use crate::kernels::{CacheType, Call, Capabilities, Shader, shader};
+use crate::kernels::{CacheType, Call, Shader, shader};
 use crate::reference::run_call;
 use cases::Case;
 
@@ -50,9 +50,7 @@ pub async fn self_test(device: &DeviceChoice) -> Result<SelfTest, Error> {
     };
     let mut checks: Vec<Check> = vec![];
     for case in cases::all() {
-        let mut variants = vec![Capabilities { subgroups: false }];
-        variants.extend(gpu.capabilities.subgroups.then_some(gpu.capabilities));
-        for capabilities in variants {
+        for capabilities in gpu.capabilities.choices() {
             let check = check(&gpu, &case, &shader(&case.call, &capabilities)).await?;
             if checks.iter().all(|known| known.label != check.label) {
                 checks.push(check);

@@ -329,7 +329,7 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
 fn host_key(shader: &Shader, name: &str) -> String {
     match (shader.kernel, name) {
         (_, "Row") => name.to_owned(),
-        ("matvec" | "matmul", _) => format!("linear.{name}"),
+        ("matvec" | "matmul" | "matmul_private", _) => format!("linear.{name}"),
         (kernel, _) => format!("{kernel}.{name}"),
     }
 }

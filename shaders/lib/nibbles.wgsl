@@ -1,4 +1,5 @@
 // Eight nibbles of a word, in order: the low ones of its bytes, then the high ones.
+// Joins: lib/dot.wgsl.
 
 fn low_nibbles(word: u32) -> vec4<f32> {
     return vec4<f32>(unpack4xU8(word & 0x0f0f0f0fu));
@@ -6,4 +7,12 @@ fn low_nibbles(word: u32) -> vec4<f32> {
 
 fn high_nibbles(word: u32) -> vec4<f32> {
     return vec4<f32>(unpack4xU8((word >> 4u) & 0x0f0f0f0fu));
+}
+
+// The scalar product of 32 nibbles with 32 values.
+fn nibble_dot(words: vec4<u32>, x: array<vec4<f32>, 8>) -> f32 {
+    return sum_4(low_nibbles(words.x) * x[0] + high_nibbles(words.x) * x[1]
+        + low_nibbles(words.y) * x[2] + high_nibbles(words.y) * x[3]
+        + low_nibbles(words.z) * x[4] + high_nibbles(words.z) * x[5]
+        + low_nibbles(words.w) * x[6] + high_nibbles(words.w) * x[7]);
 }

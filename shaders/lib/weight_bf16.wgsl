@@ -23,3 +23,7 @@ fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
         decode_quad(c.xy), decode_quad(c.zw), decode_quad(d.xy), decode_quad(d.zw),
     );
 }
+
+fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
+    return dot_32(decode_block(row, block), x);
+}

@@ -1,6 +1,8 @@
 // A weight matrix in f32: 8 vec4 words a block of 32. The layouts of all
-// `lib/weight_*.wgsl` are defined in src/tensor/quant/; each has the same functions.
-// The kernel's Params has `blocks`: blocks of 32 columns in a row.
+// `lib/weight_*.wgsl` are defined in src/tensor/quant/; each has the same functions:
+// `decode_octet` and `decode_block` give 8 and 32 values, `block_dot` their scalar product with
+// values whose sum is known, which lets an offset of all weights out of the loop.
+// The kernel's Params has `blocks`: blocks of 32 columns in a row. Joins: lib/dot.wgsl.
 
 @group(0) @binding(1) var<storage, read> w_q: array<vec4<u32>>;     // [w_rows, blocks * 8]
 
@@ -17,4 +19,8 @@ fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
         bitcast<vec4<f32>>(w_q[at + 4u]), bitcast<vec4<f32>>(w_q[at + 5u]),
         bitcast<vec4<f32>>(w_q[at + 6u]), bitcast<vec4<f32>>(w_q[at + 7u]),
     );
+}
+
+fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
+    return dot_32(decode_block(row, block), x);
 }

@@ -45,3 +45,7 @@ fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let d = decode_word(words.w, high, 3u, second);
     return array(a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]);
 }
+
+fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
+    return dot_32(decode_block(row, block), x);
+}

@@ -27,3 +27,14 @@ fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
         vec4<f32>(unpack4xI8(b.z)) * scale, vec4<f32>(unpack4xI8(b.w)) * scale,
     );
 }
+
+fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
+    let at = (row * params.blocks + block) * 2u;
+    let a = w_q[at];
+    let b = w_q[at + 1u];
+    let sum = vec4<f32>(unpack4xI8(a.x)) * x[0] + vec4<f32>(unpack4xI8(a.y)) * x[1]
+        + vec4<f32>(unpack4xI8(a.z)) * x[2] + vec4<f32>(unpack4xI8(a.w)) * x[3]
+        + vec4<f32>(unpack4xI8(b.x)) * x[4] + vec4<f32>(unpack4xI8(b.y)) * x[5]
+        + vec4<f32>(unpack4xI8(b.z)) * x[6] + vec4<f32>(unpack4xI8(b.w)) * x[7];
+    return block_scale(row, block) * sum_4(sum);
+}

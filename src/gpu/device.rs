@@ -137,6 +137,7 @@ impl Gpu {
         Ok(Self {
             capabilities: Capabilities {
                 subgroups: features.contains(wgpu::Features::SUBGROUP),
+                software: adapter.adapter.get_info().device_type == wgpu::DeviceType::Cpu,
             },
             device,
             queue,

@@ -8,6 +8,28 @@ use crate::tensor::DType;
 pub struct Capabilities {
     /// Subgroup operations in compute shaders.
     pub subgroups: bool,
+    /// The device is a CPU in disguise, on which an invocation is a lane of a vector register:
+    /// reading is dear and neighbours need not read neighbouring memory.
+    pub software: bool,
+}
+
+impl Capabilities {
+    /// Every choice that runs on a device with these capabilities, for tests: what is optional is
+    /// used or left out, and kernels shaped for either kind of device run on both.
+    pub fn choices(self) -> Vec<Self> {
+        let subgroups: &[bool] = if self.subgroups {
+            &[false, true]
+        } else {
+            &[false]
+        };
+        let both = subgroups.iter().flat_map(|&subgroups| {
+            [false, true].map(|software| Self {
+                subgroups,
+                software,
+            })
+        });
+        both.collect()
+    }
 }
 
 /// One pipeline: WGSL parts to join, and the constants that override theirs.
@@ -52,8 +74,19 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         Call::RmsNorm(_) => ("", vec![], &[("WG", 64)]),
         Call::MatVec(dtype, _) => (
             dtype.name(),
-            weight_parts(dtype).to_vec(),
-            &[("WG", 64), ("LANES", 16)],
+            [&["lib/x_block.wgsl"], weight_parts(dtype)].concat(),
+            // An invocation alone with eight outputs: 7x over 16 lanes and one output on llvmpipe.
+            if capabilities.software {
+                &[("WG", 16), ("LANES", 1), ("OUTS", 8)]
+            } else {
+                &[("WG", 64), ("LANES", 16), ("OUTS", 2)]
+            },
+        ),
+        Call::MatMul(dtype, _) if capabilities.software => (
+            dtype.name(),
+            [&["lib/x_block.wgsl"], weight_parts(dtype)].concat(),
+            // Reading x is what costs: 32 outputs are 1.6x over 16 on llvmpipe.
+            &[("WG", 16), ("OUTS", 32), ("ROWS", 4)],
         ),
         Call::MatMul(dtype, _) => (dtype.name(), weight_parts(dtype).to_vec(), &[("WG", 64)]),
         Call::Rope(_) => ("", vec!["lib/rows.wgsl"], &[("WG", 64)]),
@@ -70,16 +103,24 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         Call::GatedAct(_) | Call::Add(_) | Call::GatherRows(_) => ("", vec![], &[("WG", 64)]),
         Call::Sample(_) => ("", vec!["lib/rows.wgsl"], &[("WG", 256)]),
     };
+    let kernel = match call {
+        Call::MatMul(..) if capabilities.software => "matmul_private",
+        _ => call.kernel(),
+    };
     let mut shader = Shader {
-        kernel: call.kernel(),
-        label: call.kernel().to_owned(),
+        kernel,
+        label: kernel.to_owned(),
         parts,
         constants: constants.to_vec(),
     };
     if !variant.is_empty() {
         shader.label = format!("{}_{variant}", shader.label);
     }
-    if matches!(
+    let alone = matches!(call, Call::MatVec(..)) && capabilities.software;
+    if alone {
+        shader.parts.push("lib/reduce.wgsl"); // Named, and never called: each output has one lane.
+        shader.label.push_str("_software");
+    } else if matches!(
         call,
         Call::RmsNorm(_) | Call::MatVec(..) | Call::Attention(..)
     ) {
@@ -90,7 +131,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
             shader.parts.push("lib/reduce.wgsl");
         }
     }
-    shader.parts.push(kernel_part(call.kernel()));
+    shader.parts.push(kernel_part(kernel));
     shader
 }
 
@@ -114,10 +155,14 @@ pub fn every_shader() -> Vec<Shader> {
         calls.push(Call::CacheWrite(cache, Zeroable::zeroed()));
         calls.push(Call::Attention(cache, Zeroable::zeroed()));
     }
+    let all = Capabilities {
+        subgroups: true,
+        software: false,
+    };
     let mut shaders: Vec<Shader> = vec![];
     for call in &calls {
-        for subgroups in [false, true] {
-            let shader = shader(call, &Capabilities { subgroups });
+        for capabilities in all.choices() {
+            let shader = shader(call, &capabilities);
             if !shaders.contains(&shader) {
                 shaders.push(shader);
             }
@@ -135,38 +180,43 @@ fn cache_part(cache: CacheType) -> &'static str {
 
 fn weight_parts(dtype: DType) -> &'static [&'static str] {
     match dtype {
-        DType::F32 => &["lib/weight_f32.wgsl"],
-        DType::F16 => &["lib/weight_f16.wgsl"],
-        DType::BF16 => &["lib/weight_bf16.wgsl"],
-        DType::Q8_0 => &["lib/halves.wgsl", "lib/weight_q8_0.wgsl"],
+        DType::F32 => &["lib/dot.wgsl", "lib/weight_f32.wgsl"],
+        DType::F16 => &["lib/dot.wgsl", "lib/weight_f16.wgsl"],
+        DType::BF16 => &["lib/dot.wgsl", "lib/weight_bf16.wgsl"],
+        DType::Q8_0 => &["lib/dot.wgsl", "lib/halves.wgsl", "lib/weight_q8_0.wgsl"],
         DType::Q4_0 => &[
             "lib/halves.wgsl",
+            "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/weight_q4_0.wgsl",
         ],
         DType::Q4_1 => &[
             "lib/halves.wgsl",
+            "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/weight_q4_1.wgsl",
         ],
         DType::Q5_0 => &[
             "lib/halves.wgsl",
+            "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/weight_q5_0.wgsl",
         ],
         DType::Q4K => &[
             "lib/halves.wgsl",
+            "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/k_scales.wgsl",
             "lib/weight_q4_k.wgsl",
         ],
         DType::Q5K => &[
             "lib/halves.wgsl",
+            "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/k_scales.wgsl",
             "lib/weight_q5_k.wgsl",
         ],
-        DType::Q6K => &["lib/nibbles.wgsl", "lib/weight_q6_k.wgsl"],
+        DType::Q6K => &["lib/dot.wgsl", "lib/nibbles.wgsl", "lib/weight_q6_k.wgsl"],
     }
 }
 
@@ -193,6 +243,7 @@ macro_rules! texts {
 texts![
     "lib/cache_f16.wgsl",
     "lib/cache_f32.wgsl",
+    "lib/dot.wgsl",
     "lib/halves.wgsl",
     "lib/k_scales.wgsl",
     "lib/nibbles.wgsl",
@@ -209,6 +260,7 @@ texts![
     "lib/weight_q5_k.wgsl",
     "lib/weight_q6_k.wgsl",
     "lib/weight_q8_0.wgsl",
+    "lib/x_block.wgsl",
     "add.wgsl",
     "attention.wgsl",
     "cache_write.wgsl",
@@ -216,6 +268,7 @@ texts![
     "gated_act.wgsl",
     "gather_rows.wgsl",
     "matmul.wgsl",
+    "matmul_private.wgsl",
     "matvec.wgsl",
     "rms_norm.wgsl",
     "rope.wgsl",

@@ -1,4 +1,5 @@
-//! `y = x · wᵀ + bias`: `matvec` for few rows, `matmul` for many. See the shaders of these names.
+//! `y = x · wᵀ + bias`: `matvec` for few rows, `matmul` for many, `matmul_private` in its place on
+//! software adapters. See the shaders of these names.
 
 /// Mirrors `Params` in `shaders/matvec.wgsl` and `shaders/matmul.wgsl`.
 #[repr(C)]
@@ -34,7 +35,7 @@ pub fn matvec_workgroups(params: &Params, outs_per_wg: u32) -> [u32; 3] {
     [x, y, params.rows]
 }
 
-/// One workgroup a tile.
-pub fn matmul_workgroups(params: &Params) -> [u32; 3] {
-    [params.outs.div_ceil(TILE), params.rows.div_ceil(TILE), 1]
+/// One workgroup a tile of so many outputs and rows.
+pub fn matmul_workgroups(params: &Params, outs: u32, rows: u32) -> [u32; 3] {
+    [params.outs.div_ceil(outs), params.rows.div_ceil(rows), 1]
 }

@@ -138,8 +138,15 @@ impl Call {
         match self {
             Call::Embed(_, p) => embed::workgroups(p, wg),
             Call::RmsNorm(p) => rms_norm::workgroups(p),
-            Call::MatVec(_, p) => linear::matvec_workgroups(p, wg / shader.constant("LANES")),
-            Call::MatMul(_, p) => linear::matmul_workgroups(p),
+            Call::MatVec(_, p) => {
+                let outs = wg / shader.constant("LANES") * shader.constant("OUTS");
+                linear::matvec_workgroups(p, outs)
+            }
+            Call::MatMul(_, p) if shader.kernel == "matmul_private" => {
+                let [outs, rows] = ["OUTS", "ROWS"].map(|name| shader.constant(name));
+                linear::matmul_workgroups(p, wg * outs, rows)
+            }
+            Call::MatMul(_, p) => linear::matmul_workgroups(p, linear::TILE, linear::TILE),
             Call::Rope(p) => rope::workgroups(p, wg),
             Call::CacheWrite(_, p) => cache_write::workgroups(p, wg),
             Call::Attention(_, p) => attention::workgroups(p),

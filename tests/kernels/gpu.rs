@@ -85,8 +85,12 @@ impl Gpu {
     /// The shaders for a call, with every set of capabilities that this device has.
     pub(crate) fn programs(&self, call: &Call) -> Vec<Program> {
         let mut programs: Vec<Program> = vec![];
-        for subgroups in [false, self.subgroups] {
-            let program = Program::new(shader(call, &Capabilities { subgroups }));
+        let capabilities = Capabilities {
+            subgroups: self.subgroups,
+            software: false,
+        };
+        for choice in capabilities.choices() {
+            let program = Program::new(shader(call, &choice));
             if !programs.contains(&program) {
                 programs.push(program);
             }
