@@ -3,25 +3,8 @@
 // For many rows. A workgroup of 64 makes a tile of 32 rows by 32 outputs, an invocation
 // 4 by 4 of it, over steps of one block of 32 columns kept in workgroup memory.
 // Dispatch (ceil(outs / 32), ceil(rows / 32), 1); outs at most 32 * 65535.
-// Joins: lib/weight_*.wgsl. Bindings and Params as matvec.wgsl.
+// Joins: lib/linear.wgsl, lib/weight_*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
-
-struct Params {
-    rows: u32,
-    cols: u32,
-    blocks: u32,
-    outs: u32,
-    y_first: u32,
-    y_cols: u32,
-    has_bias: u32,
-    pad0: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-// w at bindings 1 and 2                                               [outs, cols]
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, cols]
-@group(0) @binding(4) var<storage, read> bias: array<f32>;          // [y_cols], or one zero
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;       // [rows, y_cols]
 
 const TILE: u32 = 32u;
 

@@ -4,25 +4,8 @@
 // serves them all; LANES invocations share them, of which each reads its own blocks of w.
 // A workgroup makes WG / LANES * OUTS outputs. With G = ceil(outs / that):
 // Dispatch (min(G, 65535), ceil(G / 65535), rows).
-// Joins: lib/dot.wgsl, lib/x_block.wgsl, lib/weight_*.wgsl, lib/reduce.wgsl or lib/reduce_subgroup.wgsl.
+// Joins: lib/linear.wgsl, lib/dot.wgsl, lib/x_block.wgsl, lib/weight_*.wgsl, lib/reduce.wgsl or lib/reduce_subgroup.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
-
-struct Params {
-    rows: u32,
-    cols: u32,
-    blocks: u32,
-    outs: u32,
-    y_first: u32,
-    y_cols: u32,
-    has_bias: u32,
-    pad0: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-// w at bindings 1 and 2                                               [outs, cols]
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, cols]
-@group(0) @binding(4) var<storage, read> bias: array<f32>;          // [y_cols], or one zero
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;       // [rows, y_cols]
 
 override WG: u32 = 64u;
 override LANES: u32 = 16u;

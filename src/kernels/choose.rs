@@ -74,7 +74,11 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         Call::RmsNorm(_) => ("", vec![], &[("WG", 64)]),
         Call::MatVec(dtype, _) => (
             dtype.name(),
-            [&["lib/x_block.wgsl"], weight_parts(dtype)].concat(),
+            [
+                &["lib/linear.wgsl", "lib/x_block.wgsl"],
+                weight_parts(dtype),
+            ]
+            .concat(),
             // An invocation alone with eight outputs: 7x over 16 lanes and one output on llvmpipe.
             if capabilities.software {
                 &[("WG", 16), ("LANES", 1), ("OUTS", 8)]
@@ -84,11 +88,19 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         ),
         Call::MatMul(dtype, _) if capabilities.software => (
             dtype.name(),
-            [&["lib/x_block.wgsl"], weight_parts(dtype)].concat(),
+            [
+                &["lib/linear.wgsl", "lib/x_block.wgsl"],
+                weight_parts(dtype),
+            ]
+            .concat(),
             // Reading x is what costs: 32 outputs are 1.6x over 16 on llvmpipe.
             &[("WG", 16), ("OUTS", 32), ("ROWS", 4)],
         ),
-        Call::MatMul(dtype, _) => (dtype.name(), weight_parts(dtype).to_vec(), &[("WG", 64)]),
+        Call::MatMul(dtype, _) => (
+            dtype.name(),
+            [&["lib/linear.wgsl"], weight_parts(dtype)].concat(),
+            &[("WG", 64)],
+        ),
         Call::Rope(_) => ("", vec!["lib/rows.wgsl"], &[("WG", 64)]),
         Call::CacheWrite(cache, _) => (
             cache.name(),
@@ -246,6 +258,7 @@ texts![
     "lib/dot.wgsl",
     "lib/halves.wgsl",
     "lib/k_scales.wgsl",
+    "lib/linear.wgsl",
     "lib/nibbles.wgsl",
     "lib/reduce.wgsl",
     "lib/reduce_subgroup.wgsl",

@@ -1,7 +1,7 @@
 //! `y = x · wᵀ + bias`: `matvec` for few rows, `matmul` for many, `matmul_private` in its place on
 //! software adapters. See the shaders of these names.
 
-/// Mirrors `Params` in `shaders/matvec.wgsl` and `shaders/matmul.wgsl`.
+/// Mirrors `Params` in `shaders/lib/linear.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {

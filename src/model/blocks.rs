@@ -41,16 +41,31 @@ impl<'a> Build<'a> {
         self.graph
     }
 
+    /// A whole decoder with a norm before each attention and each feed-forward network: Llama and its kin.
+    pub(super) fn pre_norm_decoder(
+        &mut self,
+        attention: Attention,
+        activation: Activation,
+        ffn_bias: Option<bool>,
+    ) -> Result<(), Error> {
+        let mut x = self.embed()?;
+        for layer in 0..self.config.n_layers {
+            self.layer = layer;
+            let h = self.norm(x, "input_layernorm")?;
+            let h = self.attention(h, attention)?;
+            x = self.add(x, h)?;
+            let h = self.norm(x, "post_attention_layernorm")?;
+            let h = self.gated_ffn(h, activation, ffn_bias)?;
+            x = self.add(x, h)?;
+        }
+        self.logits(x)
+    }
+
     /// The embedding of the step's tokens.
     pub(super) fn embed(&mut self) -> Result<ValueId, Error> {
         self.graph.enter("embed");
         let table = self.embedding();
         self.graph.push(Op::Embed { table, scale: 1.0 })
-    }
-
-    /// Begins a layer.
-    pub(super) fn enter_layer(&mut self, layer: u32) {
-        self.layer = layer;
     }
 
     /// A norm over the whole row.

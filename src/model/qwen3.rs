@@ -17,15 +17,5 @@ fn forward(b: &mut Build<'_>) -> Result<(), Error> {
         out_bias: b.config.attention_bias,
         qk_norm: true,
     };
-    let mut x = b.embed()?;
-    for layer in 0..b.config.n_layers {
-        b.enter_layer(layer);
-        let h = b.norm(x, "input_layernorm")?;
-        let h = b.attention(h, attention)?;
-        x = b.add(x, h)?;
-        let h = b.norm(x, "post_attention_layernorm")?;
-        let h = b.gated_ffn(h, Activation::Silu, Some(false))?;
-        x = b.add(x, h)?;
-    }
-    b.logits(x)
+    b.pre_norm_decoder(attention, Activation::Silu, Some(false))
 }
