@@ -27,7 +27,7 @@
 //!     .await?;
 //! println!("\n{} tokens, {}", answer.ids.len(), answer.stop.name());
 //! # Ok::<(), deputy::Error>(())
-//! # }).unwrap();
+//! # }).expect("the example runs");
 //! ```
 //!
 //! Below the engine each stage is plain data that can be looked at: [`file::ModelFile`] (named
