@@ -133,6 +133,19 @@ fn a_weight_too_large_to_bind_is_split_by_rows() {
 }
 
 #[test]
+fn rows_are_found_in_the_pieces_that_hold_them() {
+    let layout = WeightLayout::new(DType::F32, 1000, 64, 300 * 256);
+    let pieces = |rows| layout.pieces(rows).collect::<Vec<_>>();
+    assert_eq!(pieces(10..20), [(0, 10..20, 10)]);
+    assert_eq!(
+        pieces(240..510),
+        [(0, 240..250, 240), (1, 250..500, 0), (2, 500..510, 0)]
+    );
+    assert_eq!(pieces(990..1000), [(3, 990..1000, 240)]);
+    assert_eq!(pieces(250..250), []);
+}
+
+#[test]
 fn split_weights_make_one_call_a_piece_that_cover_all_outputs() {
     let mut graph = Graph::default();
     let table = graph.matrix("model.embed_tokens.weight", 1000, 64);

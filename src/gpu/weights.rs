@@ -63,25 +63,19 @@ impl Weights {
         let layout = &self.layouts[id.0 as usize];
         let row = layout.packed_row();
         let end_row = first_row + (q.len() / row.q_words) as u32;
-        for (chunk, rows) in layout.chunks.iter().enumerate() {
-            let (from, to) = (first_row.max(rows.start), end_row.min(rows.end));
-            if from >= to {
-                continue;
-            }
+        for (chunk, rows, at) in layout.pieces(first_row..end_row) {
             for (part, words, data) in [
                 (Part::Values, row.q_words, q),
                 (Part::Scales, row.s_words, s),
             ] {
-                let Some(buffer) = self.buffers.get(&(id, chunk as u32, part)) else {
+                let Some(buffer) = self.buffers.get(&(id, chunk, part)) else {
                     continue;
                 };
-                let at = |r: u32| (r - first_row) as usize * words;
-                let offset = 4 * words as u64 * u64::from(from - rows.start);
-                gpu.queue.write_buffer(
-                    buffer,
-                    offset,
-                    bytemuck::cast_slice(&data[at(from)..at(to)]),
-                );
+                let source = |row: u32| (row - first_row) as usize * words;
+                let data = &data[source(rows.start)..source(rows.end)];
+                let offset = 4 * words as u64 * u64::from(at);
+                gpu.queue
+                    .write_buffer(buffer, offset, bytemuck::cast_slice(data));
             }
         }
         self.pending += 4 * (q.len() + s.len()) as u64;

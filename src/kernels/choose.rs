@@ -193,8 +193,16 @@ fn cache_part(cache: CacheType) -> &'static str {
 fn weight_parts(dtype: DType) -> &'static [&'static str] {
     match dtype {
         DType::F32 => &["lib/dot.wgsl", "lib/weight_f32.wgsl"],
-        DType::F16 => &["lib/dot.wgsl", "lib/weight_f16.wgsl"],
-        DType::BF16 => &["lib/dot.wgsl", "lib/weight_bf16.wgsl"],
+        DType::F16 => &[
+            "lib/dot.wgsl",
+            "lib/weight_16_bit.wgsl",
+            "lib/weight_f16.wgsl",
+        ],
+        DType::BF16 => &[
+            "lib/dot.wgsl",
+            "lib/weight_16_bit.wgsl",
+            "lib/weight_bf16.wgsl",
+        ],
         DType::Q8_0 => &["lib/dot.wgsl", "lib/halves.wgsl", "lib/weight_q8_0.wgsl"],
         DType::Q4_0 => &[
             "lib/halves.wgsl",
@@ -263,6 +271,7 @@ texts![
     "lib/reduce.wgsl",
     "lib/reduce_subgroup.wgsl",
     "lib/rows.wgsl",
+    "lib/weight_16_bit.wgsl",
     "lib/weight_bf16.wgsl",
     "lib/weight_f16.wgsl",
     "lib/weight_f32.wgsl",

@@ -40,6 +40,15 @@ impl WeightLayout {
         }
     }
 
+    /// What of `rows` lies in each piece: (piece, rows, where in the piece they begin).
+    pub fn pieces(&self, rows: Range<u32>) -> impl Iterator<Item = (u32, Range<u32>, u32)> {
+        (0..).zip(&self.chunks).filter_map(move |(chunk, held)| {
+            let here = rows.start.max(held.start)..rows.end.min(held.end);
+            let at = here.start.saturating_sub(held.start);
+            (!here.is_empty()).then_some((chunk, here, at))
+        })
+    }
+
     /// Words that a row takes in each array.
     pub fn packed_row(&self) -> PackedRow {
         packed_row(self.dtype, self.cols as usize)

@@ -42,21 +42,16 @@ impl Weights {
         let layout = &self.layouts[id.0 as usize];
         let row = layout.packed_row();
         let end_row = first_row + (q.len() / row.q_words) as u32;
-        for (chunk, rows) in layout.chunks.iter().enumerate() {
-            let (from, to) = (first_row.max(rows.start), end_row.min(rows.end));
-            if from >= to {
-                continue;
-            }
+        for (chunk, rows, at) in layout.pieces(first_row..end_row) {
             for (part, words, data) in [
                 (Part::Values, row.q_words, q),
                 (Part::Scales, row.s_words, s),
             ] {
-                let buffer = self.buffers.get_mut(&(id, chunk as u32, part));
+                let buffer = self.buffers.get_mut(&(id, chunk, part));
                 let buffer = buffer.expect("every piece was allocated");
-                let source = (from - first_row) as usize * words..(to - first_row) as usize * words;
-                let target =
-                    (from - rows.start) as usize * words..(to - rows.start) as usize * words;
-                buffer[target].copy_from_slice(&data[source]);
+                let source = |row: u32| (row - first_row) as usize * words;
+                let data = &data[source(rows.start)..source(rows.end)];
+                buffer[at as usize * words..][..data.len()].copy_from_slice(data);
             }
         }
     }
