@@ -1,102 +1,134 @@
-// y[r, h, :] = sum over t of softmax_t(scale * dot(q[r, h, :], k[t, g, :])) * v[t, g, :]
-// over the cached positions t of row r's sequence, from max(0, position + 1 - window) to its
-// own position; g = h / (n_heads / n_kv_heads). With softcap > 0 a score s becomes
-// softcap * tanh(s / softcap).
+// Attention of few rows: see lib/attention.wgsl for the formula, the bindings and the splits.
 //
-// One workgroup a row and head, over tiles of WG keys with a running maximum and sum
-// (online softmax, Milakov & Gimelshein 2018). head_dim at most 4 * WG.
-// Dispatch (n_heads, rows, 1). Joins: lib/rows.wgsl, lib/cache_*.wgsl, lib/reduce*.wgsl.
+// One workgroup a row, split and up to 4 * FOURS query heads that share a key/value head, so that
+// keys and values are read once for all of them; over tiles of WG keys with a running maximum
+// and sum (online softmax, Milakov & Gimelshein 2018). head_dim is 4 * QUADS, at most 4 * WG.
+// Dispatch (n_kv_heads * ceil(n_heads / n_kv_heads / (4 * FOURS)), n_splits, rows).
+// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/reduce_quads*.wgsl.
 // Host side: src/kernels/attention.rs. CPU twin: src/reference/attention.rs.
 
-struct Params {
-    rows: u32,
-    n_heads: u32,
-    n_kv_heads: u32,
-    head_dim: u32,
-    n_ctx: u32,
-    window: u32,
-    scale: f32,
-    softcap: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<Row>;          // [rows]
-@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;       // [rows, n_heads, head_dim]
-@group(0) @binding(3) var<storage, read> k: array<Cached4>;         // [n_sequences, n_ctx, n_kv_heads, head_dim]
-@group(0) @binding(4) var<storage, read> v: array<Cached4>;         // [n_sequences, n_ctx, n_kv_heads, head_dim]
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // [rows, n_heads, head_dim]
-
 override WG: u32 = 128u;
+override FOURS: u32 = 1u;
 
-var<workgroup> query: array<vec4<f32>, WG>;
-var<workgroup> weights: array<f32, WG>;
-var<workgroup> partial: array<vec4<f32>, WG>;
+const MAX_FOURS: u32 = 2u;
+
+var<workgroup> queries: array<mat4x4<f32>, FOURS * QUADS>;
+var<workgroup> weights: array<vec4<f32>, FOURS * WG>;
 
 @compute @workgroup_size(WG)
 fn attention(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let head = wg.x;
-    let row = rows[wg.y];
-    let n_quads = params.head_dim / 4u;
-    let q_first = (wg.y * params.n_heads + head) * n_quads;
-    let kv_stride = params.n_kv_heads * n_quads;
-    let kv_first = row.sequence * params.n_ctx * kv_stride
-        + head / (params.n_heads / params.n_kv_heads) * n_quads;
-    let end = select(row.position + 1u, 0u, row.position == PADDING);
-    let start = end - min(end, params.window);
-    if lid < n_quads {
-        query[lid] = q[q_first + lid] * params.scale;
+    let row = rows[wg.z];
+    let split = split_of(row, wg.y);
+    if wg.y > 0u && wg.y >= split.z {
+        return; // Uniform: every invocation of the workgroup leaves.
+    }
+    let group = params.n_heads / params.n_kv_heads;
+    let n_chunks = (group + 4u * FOURS - 1u) / (4u * FOURS);
+    let kv_head = wg.x / n_chunks;
+    let chunk = wg.x % n_chunks * 4u * FOURS;
+    let head = kv_head * group + chunk;
+    let n_heads = min(group - chunk, 4u * FOURS);
+    for (var i = lid; i < FOURS * QUADS; i += WG) {
+        queries[i] = four_queries(wg.z, head, n_heads, i / QUADS * 4u, i % QUADS);
     }
     workgroupBarrier();
 
-    // For the values, invocations stand in teams of n_quads, one a quad of the head.
-    let n_teams = WG / n_quads;
-    let team = lid / n_quads;
-    let quad = lid % n_quads;
-    var most = -3.0e38;
-    var sum = 0.0;
-    var acc = vec4(0.0);
-    for (var tile = start; tile < end; tile += WG) {
+    // For the values, invocations stand in teams of QUADS, one a quad of the head.
+    let n_teams = WG / QUADS;
+    let team = lid / QUADS;
+    let quad = lid % QUADS;
+    let kv_first = cached_at(row, 0u, kv_head);
+    let kv_stride = params.n_kv_heads * QUADS;
+    var most: array<vec4<f32>, MAX_FOURS>;
+    var sums: array<vec4<f32>, MAX_FOURS>;
+    var totals: array<mat4x4<f32>, MAX_FOURS>;
+    for (var f = 0u; f < FOURS; f += 1u) {
+        most[f] = vec4(LEAST);
+    }
+    for (var tile = split.x; tile < split.y; tile += WG) {
         let t = tile + lid;
-        var score = -3.0e38;
-        if t < end {
-            let key = kv_first + t * kv_stride;
-            var products = vec4(0.0);
-            for (var i = 0u; i < n_quads; i += 1u) {
-                products += query[i] * cache_load(k[key + i]);
-            }
-            score = products.x + products.y + products.z + products.w;
-            if params.softcap > 0.0 {
-                // |x| is clamped because tanh may be computed through exp(2x).
-                score = params.softcap * tanh(clamp(score / params.softcap, -20.0, 20.0));
-            }
+        // Past the end the last key is read again, with no weight.
+        let scores = scores_of(kv_first + min(t, split.y - 1u) * kv_stride);
+        for (var f = 0u; f < FOURS; f += 1u) {
+            let score = capped(scores[f]);
+            let new_most = max(most[f], lanes_max(lid, WG, score));
+            let shrink = exp(most[f] - new_most);
+            let weight = select(vec4(0.0), exp(score - new_most), t < split.y);
+            sums[f] = sums[f] * shrink + weight;
+            totals[f] = shrunk(totals[f], shrink);
+            most[f] = new_most;
+            weights[f * WG + lid] = weight;
         }
-        let new_most = max(most, workgroup_max(lid, score));
-        let weight = select(0.0, exp(score - new_most), t < end);
-        let shrink = exp(most - new_most);
-        sum = sum * shrink + workgroup_sum(lid, weight);
-        most = new_most;
-        weights[lid] = weight;
         workgroupBarrier();
-        acc *= shrink;
         if team < n_teams {
-            for (var i = team; i < min(WG, end - tile); i += n_teams) {
-                acc += weights[i] * cache_load(v[kv_first + (tile + i) * kv_stride + quad]);
+            for (var i = team; i < min(WG, split.y - tile); i += n_teams) {
+                let v = value(kv_first + (tile + i) * kv_stride + quad);
+                for (var f = 0u; f < FOURS; f += 1u) {
+                    totals[f] += weighed(weights[f * WG + i], v);
+                }
             }
         }
         workgroupBarrier();
     }
 
-    partial[lid] = acc;
-    workgroupBarrier();
-    if lid < n_quads {
-        var total = vec4(0.0);
-        for (var i = 0u; i < n_teams; i += 1u) {
-            total += partial[i * n_quads + lid];
+    for (var f = 0u; f < FOURS; f += 1u) {
+        let sum = lanes_sum(lid, WG, sums[f]);
+        for (var i = 0u; i < 4u; i += 1u) {
+            weights[lid] = totals[f][i];
+            workgroupBarrier();
+            let h = 4u * f + i;
+            let first = y_at(wg.z, wg.y, head + h);
+            if h < n_heads && lid < QUADS && split.z > 0u {
+                var total = vec4(0.0);
+                for (var at = lid; at < n_teams * QUADS; at += QUADS) {
+                    total += weights[at];
+                }
+                y[first + lid] = total / sum[i];
+            }
+            if h < n_heads && lid < QUADS && split.z == 0u && params.n_splits == 1u {
+                y[first + lid] = vec4(0.0);
+            }
+            if h < n_heads && lid == 0u && params.n_splits > 1u {
+                y[first + QUADS] = state(most[f][i], sum[i], split.z);
+            }
+            workgroupBarrier();
         }
-        // A padding row has no keys: its output is zero.
-        y[q_first + lid] = select(total / sum, vec4(0.0), end == 0u);
     }
+}
+
+// One quad of the queries of four heads, scaled; of those beyond the last zeros.
+fn four_queries(row: u32, head: u32, n_heads: u32, first: u32, quad: u32) -> mat4x4<f32> {
+    var queries: mat4x4<f32>;
+    for (var i = 0u; i < 4u; i += 1u) {
+        if first + i < n_heads {
+            let at = (row * params.n_heads + head + first + i) * QUADS + quad;
+            queries[i] = q[at] * params.scale;
+        }
+    }
+    return queries;
+}
+
+// The scores of the key at quad `at` for every query.
+fn scores_of(at: u32) -> array<vec4<f32>, MAX_FOURS> {
+    var scores: array<vec4<f32>, MAX_FOURS>;
+    var quad = 0u;
+    for (; quad + 8u <= QUADS; quad += 8u) {
+        let k = key_block(at + quad);
+        for (var f = 0u; f < FOURS; f += 1u) {
+            let i = f * QUADS + quad;
+            scores[f] += k[0] * queries[i] + k[1] * queries[i + 1u] + k[2] * queries[i + 2u]
+                + k[3] * queries[i + 3u] + k[4] * queries[i + 4u] + k[5] * queries[i + 5u]
+                + k[6] * queries[i + 6u] + k[7] * queries[i + 7u];
+        }
+    }
+    for (; quad < QUADS; quad += 1u) {
+        let k = key(at + quad);
+        for (var f = 0u; f < FOURS; f += 1u) {
+            scores[f] += k * queries[f * QUADS + quad];
+        }
+    }
+    return scores;
 }

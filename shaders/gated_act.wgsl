@@ -1,20 +1,19 @@
-// y[i] = act(gate[i]) * up[i], act(g) = g / (1 + exp(-g)) (SiLU), or GELU in its tanh form
-// where `gelu` (Hendrycks & Gimpel 2016). With SiLU this is SwiGLU (Shazeer 2020).
+// y[r, i] = act(x[r, i]) * x[r, cols + i]: gate and up side by side. With SiLU this is SwiGLU (Shazeer 2020).
 //
-// One invocation four elements. With G = ceil(quads / WG): dispatch (min(G, 65535), ceil(G / 65535), 1).
+// One invocation four elements. With G = ceil(rows * quads / WG): dispatch (min(G, 65535), ceil(G / 65535), 1).
+// Joins: lib/activation.wgsl.
 // Host side: src/kernels/gated_act.rs. CPU twin: src/reference/gated_act.rs.
 
 struct Params {
+    rows: u32,
     quads: u32,
     gelu: u32,
     pad0: u32,
-    pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gate: array<vec4<f32>>;    // [4 * quads]
-@group(0) @binding(2) var<storage, read> up: array<vec4<f32>>;      // [4 * quads]
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // [4 * quads]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [rows, 2, 4 * quads]
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // [rows, 4 * quads]
 
 override WG: u32 = 64u;
 
@@ -24,17 +23,9 @@ fn gated_act(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let i = (wg.x + wg.y * 65535u) * WG + lid;
-    if i >= params.quads {
+    if i >= params.rows * params.quads {
         return;
     }
-    let g = gate[i];
-    var act: vec4<f32>;
-    if params.gelu != 0u {
-        let inner = 0.7978845608 * (g + 0.044715 * g * g * g); // sqrt(2 / pi)
-        act = 0.5 * g * (1.0 + tanh(clamp(inner, vec4(-20.0), vec4(20.0))));
-    } else {
-        // exp(-g) may be infinite for very negative g: the quotient is then zero, as it should be.
-        act = g / (1.0 + exp(min(-g, vec4(88.0))));
-    }
-    y[i] = act * up[i];
+    let gate = i / params.quads * 2u * params.quads + i % params.quads;
+    y[i] = activation(x[gate], params.gelu) * x[gate + params.quads];
 }

@@ -1,17 +1,23 @@
-// y[r, y_first + n] = dot(x[r, :], w[n, :]) + bias[y_first + n]
+// y[r, y_first + n] = output(dot(input(x[r, :]), w[n, :]) + bias[bias_first + n])
 //
-// For few rows. An invocation works on OUTS neighbouring outputs, so that what it reads of x
-// serves them all; LANES invocations share them, of which each reads its own blocks of w.
-// A workgroup makes WG / LANES * OUTS outputs. With G = ceil(outs / that):
-// Dispatch (min(G, 65535), ceil(G / 65535), rows).
-// Joins: lib/linear.wgsl, lib/dot.wgsl, lib/x_block.wgsl, lib/weight_*.wgsl, lib/reduce.wgsl or lib/reduce_subgroup.wgsl.
+// For few rows. The workgroup brings x into workgroup memory, piece by piece; LANES invocations
+// share OUTS neighbouring outputs, each reads its own blocks of w and, once for all of them, of x.
+// A workgroup makes WG / LANES * OUTS outputs of a row. With G = ceil(outs / that):
+// Dispatch (min(G, 65535), ceil(G / 65535), rows). OUTS is 2, 4, 6 or 8.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/reduce*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
-override WG: u32 = 64u;
+override WG: u32 = 128u;
 override LANES: u32 = 16u;
-override OUTS: u32 = 2u;
+override OUTS: u32 = 4u;
 
 const MAX_OUTS: u32 = 8u;
+const PIECE: u32 = 64u; // Blocks of x at a time.
+// A block is eight quads and one of padding, which keeps lanes that read neighbouring blocks off
+// each other's banks.
+const PITCH: u32 = 9u;
+
+var<workgroup> x_piece: array<vec4<f32>, PIECE * PITCH>;
 
 @compute @workgroup_size(WG)
 fn matvec(
@@ -21,28 +27,40 @@ fn matvec(
     let first = ((wg.x + wg.y * 65535u) * (WG / LANES) + lid / LANES) * OUTS;
     let lane = lid % LANES;
     let n_quads = params.cols / 4u;
-    let x_first = wg.z * n_quads;
     var sums: array<f32, MAX_OUTS>;
-    for (var block = lane; block < params.blocks; block += LANES) {
-        let values = read_x(x_first, block * 8u, n_quads - 1u);
-        let values_sum = sum_32(values);
-        for (var i = 0u; i < OUTS; i += 1u) {
-            // No early return before the barriers of the sum: outputs beyond the last repeat it.
-            let n = min(first + i, params.outs - 1u);
-            sums[i] += block_dot(n, block, values, values_sum);
-        }
-    }
-    for (var i = 0u; i < OUTS; i += 1u) {
-        var total = sums[i];
-        if LANES > 1u {
-            total = lanes_sum(lid, LANES, total);
-        }
-        if lane == 0u && first + i < params.outs {
-            let column = params.y_first + first + i;
-            if params.has_bias != 0u {
-                total += bias[column];
+    for (var piece = 0u; piece < params.blocks; piece += PIECE) {
+        let n_blocks = min(PIECE, params.blocks - piece);
+        workgroupBarrier(); // The last piece has been read.
+        for (var i = lid; i < n_blocks * 8u; i += WG) {
+            let quad = piece * 8u + i;
+            var values = vec4(0.0); // The last block may be cut: past it w is zero.
+            if quad < n_quads {
+                values = input_quad(wg.z, quad);
             }
-            y[wg.z * params.y_cols + column] = total;
+            x_piece[i / 8u * PITCH + i % 8u] = values;
+        }
+        workgroupBarrier();
+        for (var block = lane; block < n_blocks; block += LANES) {
+            let at = block * PITCH;
+            let values = array(
+                x_piece[at], x_piece[at + 1u], x_piece[at + 2u], x_piece[at + 3u],
+                x_piece[at + 4u], x_piece[at + 5u], x_piece[at + 6u], x_piece[at + 7u],
+            );
+            let values_sum = sum_32(values);
+            for (var i = 0u; i < OUTS; i += 1u) {
+                sums[i] += block_dot(weight_row(first + i), piece + block, values, values_sum);
+            }
         }
     }
+    let scale = input_scale(lid);
+    for (var i = 0u; i < OUTS; i += 2u) {
+        let pair = vec2(lanes_sum(lid, LANES, sums[i]), lanes_sum(lid, LANES, sums[i + 1u]));
+        if lane == 0u {
+            store(wg.z, first + i, scale * pair);
+        }
+    }
+}
+
+fn readers_sum(lid: u32, value: f32) -> f32 {
+    return workgroup_sum(lid, value);
 }

@@ -6,17 +6,22 @@ mod quantize;
 mod text;
 
 pub use device::DeviceChoice;
-pub use load::{Progress, WeightFormat};
+pub use load::{LoadReport, Progress, WeightFormat};
 pub use quantize::quantize;
 pub use text::{template, tokenizer};
 
-pub(crate) use device::{Loaded, State, open};
+pub(crate) use device::{Loaded, State, Ticket, open};
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use web_time::Instant;
+
 use crate::error::Error;
-use crate::file::ModelFile;
+use crate::file::{CacheFolder, ModelFile};
+use crate::gpu::{self, GpuOptions, Tuning};
 use crate::kernels::CacheType;
+use crate::kernels::linear::Activations;
 use crate::model::{Config, Model};
 use crate::plan::{Footprint, MAX_BINDING, Settings, Size, WeightLayout, lower};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
@@ -30,12 +35,31 @@ pub struct LoadOptions {
     pub weights: WeightFormat,
     /// Positions of a session's context; [`DEFAULT_CTX`] or the model's own, if fewer.
     pub n_ctx: Option<u32>,
-    /// Element type of the key/value cache; f16 where `None`.
+    /// Type of the key/value cache; f16 where `None`. Of quantised ones the heads must be whole blocks of 32.
     pub cache: Option<CacheType>,
+    /// How prefill holds what its products multiply with the weights.
+    pub activations: Activations,
     /// Refuse to load if more bytes would be needed.
     pub memory: Option<u64>,
     /// A kernel that runs as its CPU twin instead, to find out which one is wrong on a device.
     pub cpu_kernel: Option<String>,
+    /// Have shaders check every index; see [`GpuOptions::checked`].
+    pub checked: bool,
+    /// How the constants of products are chosen.
+    pub tuning: Tuning,
+    /// Folder of what saves work on the next run, compiled pipelines for one; nothing is kept
+    /// where `None`. It is made where it is missing, and may be deleted at any time.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    fn gpu(&self) -> GpuOptions {
+        GpuOptions {
+            checked: self.checked,
+            tuning: self.tuning,
+            cache: self.cache_dir.as_deref().map(CacheFolder::new),
+        }
+    }
 }
 
 /// Positions of a session's context unless more are asked for.
@@ -71,8 +95,9 @@ impl Engine {
         options: LoadOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
+        let start = Instant::now();
         let file = ModelFile::open_path(path.as_ref()).await?;
-        Self::from_file(file, options, progress).await
+        Self::open(file, options, start, progress).await
     }
 
     /// Loads a model that has been opened.
@@ -84,12 +109,24 @@ impl Engine {
         options: LoadOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
+        Self::open(file, options, Instant::now(), progress).await
+    }
+
+    async fn open(
+        file: ModelFile,
+        options: LoadOptions,
+        start: Instant,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         let model = Model::open(&file).await?;
         let tokenizer = text::tokenizer(&file, model.config.vocab_size)?;
         let template = text::template(&file)?;
         let layouts = options.weights.layouts(&model);
-        check_memory(&file, &model, &layouts, &options)?;
-        let loaded = Loaded::new(&file, &model, &layouts, &options, progress).await?;
+        check(&file, &model, &layouts, &options)?;
+        let before = start.elapsed();
+        let mut loaded = Loaded::new(&file, &model, &layouts, &options, progress).await?;
+        loaded.report.model = before;
+        loaded.report.total += before;
         Ok(Self {
             shared: Arc::new(Shared {
                 file,
@@ -146,9 +183,19 @@ impl Engine {
         self.loaded().name()
     }
 
+    /// The adapter that the model runs on; `None` for the CPU.
+    pub fn adapter(&self) -> Option<gpu::Adapter> {
+        self.loaded().adapter()
+    }
+
     /// Why the model runs on the CPU though a GPU was welcome.
     pub fn fallback(&self) -> Option<String> {
         self.loaded().fallback.clone()
+    }
+
+    /// How long loading took; after a lost device, loading again.
+    pub fn load_report(&self) -> LoadReport {
+        self.loaded().report
     }
 
     /// Positions of a session's context.
@@ -174,6 +221,11 @@ impl Engine {
             &self.shared.layouts,
             &self.shared.options,
         )
+    }
+
+    /// GPU buffers, bind groups and pipelines made since the device was opened; none on the CPU.
+    pub fn n_objects(&self) -> u64 {
+        self.loaded().n_objects()
     }
 
     /// Destroys the GPU device, as a crashed driver would; sessions recover on their next call.
@@ -223,22 +275,21 @@ impl Engine {
         Ok(loaded)
     }
 
-    pub(crate) fn settings(&self, n_sequences: u32) -> Settings {
-        Settings {
-            n_ctx: self.n_ctx(),
+    /// What a session with so many sequences is planned for.
+    pub fn settings(&self, n_sequences: u32) -> Settings {
+        let Shared { model, options, .. } = &*self.shared;
+        settings(
+            &model.config,
+            options,
             n_sequences,
-            cache: cache(&self.shared.options),
-        }
+            self.loaded().n_splits(),
+        )
     }
 }
 
 /// Bytes that a model would need on a device with these options and one session. Loads nothing.
 pub fn footprint(model: &Model, layouts: &[WeightLayout], options: &LoadOptions) -> Footprint {
-    let settings = Settings {
-        n_ctx: n_ctx(&model.config, options),
-        n_sequences: 1,
-        cache: cache(options),
-    };
+    let settings = settings(&model.config, options, 1, device::MAX_SPLITS);
     let size = Size {
         rows: MAX_ROWS,
         n_out: 1,
@@ -246,6 +297,16 @@ pub fn footprint(model: &Model, layouts: &[WeightLayout], options: &LoadOptions)
     };
     let slots = lower(&model.graph, layouts, &settings, size).slots;
     Footprint::new(&model.graph, layouts, &slots, &settings, size)
+}
+
+fn settings(config: &Config, options: &LoadOptions, n_sequences: u32, n_splits: u32) -> Settings {
+    Settings {
+        n_ctx: n_ctx(config, options),
+        n_sequences,
+        cache: cache(options),
+        activations: options.activations,
+        n_splits,
+    }
 }
 
 fn n_ctx(config: &Config, options: &LoadOptions) -> u32 {
@@ -256,12 +317,23 @@ fn cache(options: &LoadOptions) -> CacheType {
     options.cache.unwrap_or(CacheType::F16)
 }
 
-fn check_memory(
+/// What can be known before anything is loaded: the cache's type, its context and the memory.
+fn check(
     file: &ModelFile,
     model: &Model,
     layouts: &[WeightLayout],
     options: &LoadOptions,
 ) -> Result<(), Error> {
+    let cache = cache(options);
+    let head_dim = model.config.head_dim;
+    if !head_dim.is_multiple_of(cache.block_len()) {
+        return Err(Error::Cache {
+            model: file.name.clone(),
+            cache: cache.name(),
+            expected: cache.block_len(),
+            found: head_dim,
+        });
+    }
     let n_ctx = n_ctx(&model.config, options);
     if n_ctx == 0 || n_ctx > model.config.n_ctx {
         return Err(Error::Context {
@@ -270,7 +342,7 @@ fn check_memory(
         });
     }
     let widest = model.graph.cache_dims().iter().max().copied().unwrap_or(0);
-    let layer = u64::from(n_ctx) * u64::from(widest) * cache(options).n_bytes() as u64;
+    let layer = u64::from(n_ctx) * cache.row_bytes(u64::from(widest));
     if layer > MAX_BINDING {
         return Err(Error::Binding {
             model: file.name.clone(),

@@ -28,7 +28,7 @@ pub enum Error {
     /// The model and its session need more memory than allowed.
     #[error(
         "{model}: needs {total} bytes ({weights} weights, {cache} cache, {activations} activations), \
-         more than the {limit} allowed; choose a smaller --ctx, --kv f16 or --weights q4"
+         more than the {limit} allowed; choose a smaller --ctx, --kv q8 or --weights q4"
     )]
     Memory {
         /// The model.
@@ -59,6 +59,20 @@ pub enum Error {
         limit: u64,
         /// What the caller can change.
         remedy: &'static str,
+    },
+    /// Heads that are no whole number of the blocks that a quantised cache stores.
+    #[error(
+        "{model}: --kv {cache} stores blocks of {expected} elements, and the heads have {found}; use --kv f16 or f32"
+    )]
+    Cache {
+        /// The model.
+        model: String,
+        /// The type of the cache that was asked for.
+        cache: &'static str,
+        /// Elements of a block.
+        expected: u32,
+        /// Width of a head.
+        found: u32,
     },
     /// A context longer than the model or the cache can have.
     #[error("a context of {found} positions is not possible: the model has {limit}")]

@@ -5,9 +5,10 @@ mod cases;
 
 use crate::engine::{DeviceChoice, open};
 use crate::error::Error;
-use crate::gpu::{self, Gpu};
+use crate::gpu::{self, Gpu, GpuOptions};
+use crate::kernels::quantize_rows::BLOCK_WORDS;
 use crate::kernels::{CacheType, Call, Shader, shader};
-use crate::reference::run_call;
+use crate::reference::{cache_read, run_call};
 use cases::Case;
 
 /// What a device made of every kernel.
@@ -40,12 +41,17 @@ impl Check {
     }
 }
 
-/// Runs each kernel that `device` could take, each variant of it, against the CPU.
+/// Runs each kernel that `device` could take, each variant of it, against the CPU; with bounds
+/// checks where `checked`.
 ///
 /// # Errors
 /// [`gpu::Error::NoAdapter`] where the choice comes to the CPU; a device that cannot be opened or is lost.
-pub async fn self_test(device: &DeviceChoice) -> Result<SelfTest, Error> {
-    let (Some(gpu), _) = open(device).await? else {
+pub async fn self_test(device: &DeviceChoice, checked: bool) -> Result<SelfTest, Error> {
+    let options = GpuOptions {
+        checked,
+        ..Default::default()
+    };
+    let (Some(gpu), _) = open(device, options).await? else {
         return Err(gpu::Error::NoAdapter.into());
     };
     let mut checks: Vec<Check> = vec![];
@@ -73,7 +79,10 @@ async fn check(gpu: &Gpu, case: &Case, shader: &Shader) -> Result<Check, Error> 
         limit: limit(&case.call),
         failure: None,
     };
-    match gpu.run_call(&case.call, shader, &case.bindings).await {
+    match gpu
+        .run_call(&case.call, shader, &cases::BOUNDS, &case.bindings)
+        .await
+    {
         Ok(got) => check.nmse = error(&case.call, &got, &expected(case)),
         Err(error @ gpu::Error::Lost { .. }) => return Err(error.into()),
         Err(error) => check.failure = Some(error.to_string()),
@@ -99,9 +108,11 @@ fn expected(case: &Case) -> Vec<Vec<u32>> {
 fn limit(call: &Call) -> f64 {
     match call {
         Call::Sample(_) => 0.0,
-        // A value that f32 computes a hair apart may round to its neighbour in f16.
-        Call::CacheWrite(CacheType::F16, _) => 1e-6,
-        Call::MatVec(..) | Call::MatMul(..) | Call::Attention(..) => 1e-10,
+        // A value that f32 computes a hair apart may be stored as its neighbour.
+        Call::CacheWrite(CacheType::F16 | CacheType::Q8, _) => 1e-6,
+        Call::CacheWrite(CacheType::Q4, _) => 1e-4,
+        Call::QuantizeRows(_) => 1e-6,
+        Call::MatVec(..) | Call::MatMul(..) | Call::MatMulInt8(..) | Call::Attention(..) => 1e-10,
         _ => 1e-12,
     }
 }
@@ -118,18 +129,7 @@ fn error(call: &Call, got: &[Vec<u32>], want: &[Vec<u32>]) -> f64 {
             .count();
         return n_wrong as f64 / want.len() as f64;
     }
-    let is_f16 = matches!(call, Call::CacheWrite(CacheType::F16, _));
-    let values = |words: &[u32]| -> Vec<f64> {
-        if is_f16 {
-            let halves: &[half::f16] = bytemuck::cast_slice(words);
-            return halves.iter().map(|x| x.to_f64()).collect();
-        }
-        words
-            .iter()
-            .map(|&word| f64::from(f32::from_bits(word)))
-            .collect()
-    };
-    let (got, want) = (values(&got[0]), values(&want[0]));
+    let (got, want) = (values(call, got), values(call, want));
     let squares = got
         .iter()
         .zip(&want)
@@ -137,28 +137,109 @@ fn error(call: &Call, got: &[Vec<u32>], want: &[Vec<u32>]) -> f64 {
     squares.sum::<f64>() / want.iter().map(|want| want.powi(2)).sum::<f64>()
 }
 
+/// What a call's outputs mean.
+fn values(call: &Call, outputs: &[Vec<u32>]) -> Vec<f64> {
+    let mut values: Vec<f32> = outputs[0]
+        .iter()
+        .map(|&bits| f32::from_bits(bits))
+        .collect();
+    if let Call::QuantizeRows(_) = call {
+        let blocks = outputs[0].chunks_exact(BLOCK_WORDS as usize);
+        return blocks
+            .flat_map(|block| {
+                let scale = f64::from(f32::from_bits(block[8]));
+                let bytes: &[i8] = bytemuck::cast_slice(&block[..8]);
+                bytes.iter().map(move |&q| scale * f64::from(q))
+            })
+            .collect();
+    }
+    if let Call::CacheWrite(cache, p) = call {
+        let mut cached = vec![0.0; p.head_dim as usize];
+        let head_words = cache.row_bytes(u64::from(p.head_dim)) as usize / 4;
+        for words in &outputs[1..] {
+            for head in 0..words.len() / head_words {
+                cache_read(*cache, words, head, &mut cached);
+                values.extend_from_slice(&cached);
+            }
+        }
+    }
+    values.into_iter().map(f64::from).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::linear::Form;
     use crate::tensor::DType;
+
+    /// The first adapter; the kernels' own tests say where there is none.
+    fn gpu(checked: bool) -> Option<Gpu> {
+        let options = GpuOptions {
+            checked,
+            ..Default::default()
+        };
+        let opened = pollster::block_on(open(&DeviceChoice::Auto, options));
+        let (gpu, _) = opened.expect("auto is the CPU at least");
+        let required = std::env::var("DEPUTY_GPU").is_ok_and(|value| value == "required");
+        assert!(
+            gpu.is_some() || !required,
+            "DEPUTY_GPU=required, and there is no adapter"
+        );
+        gpu
+    }
+
+    #[test]
+    fn kernels_give_the_same_bits_with_and_without_checks() {
+        let (Some(checked), Some(unchecked)) = (gpu(true), gpu(false)) else {
+            return;
+        };
+        for case in cases::all() {
+            for capabilities in checked.capabilities.choices() {
+                let shader = shader(&case.call, &capabilities);
+                let [want, got] = [&checked, &unchecked].map(|gpu| {
+                    let run = gpu.run_call(&case.call, &shader, &cases::BOUNDS, &case.bindings);
+                    pollster::block_on(run).expect("the device lives")
+                });
+                assert!(got == want, "{}", shader.label);
+            }
+        }
+    }
+
+    /// The cases bind buffers without a word to spare, and the twins check every index.
+    #[test]
+    fn needs_are_all_that_a_kernel_reaches() {
+        for case in cases::all() {
+            let exact: Vec<(u32, u64)> = case
+                .bindings
+                .iter()
+                .map(|(binding, words)| (*binding, 4 * words.len() as u64))
+                .collect();
+            assert_eq!(case.call.needs(&cases::BOUNDS), exact, "{:?}", case.call);
+            expected(&case);
+            for i in 0..exact.len() {
+                let mut short = exact.clone();
+                short[i].1 -= 4;
+                assert!(
+                    !case.call.fits(&cases::BOUNDS, &short),
+                    "{:?}: a word less at binding {}",
+                    case.call,
+                    short[i].0
+                );
+            }
+        }
+    }
 
     /// bf16 words read as f16: the same sizes, other numbers.
     #[test]
     fn a_wrong_kernel_is_caught() {
-        let opened =
-            pollster::block_on(open(&DeviceChoice::Auto)).expect("auto is the CPU at least");
-        let Some(gpu) = opened.0 else {
-            let required = std::env::var("DEPUTY_GPU").is_ok_and(|value| value == "required");
-            assert!(!required, "DEPUTY_GPU=required, and there is no adapter");
-            // The kernels' own tests say that they are skipped.
-            return;
-        };
+        let Some(gpu) = gpu(false) else { return };
+        let bf16 = Form::plain(DType::BF16);
         let mut n_caught = 0;
         for case in cases::all() {
             let wrong = match case.call {
                 Call::Embed(DType::BF16, p) => Call::Embed(DType::F16, p),
-                Call::MatVec(DType::BF16, p) => Call::MatVec(DType::F16, p),
-                Call::MatMul(DType::BF16, p) => Call::MatMul(DType::F16, p),
+                Call::MatVec(form, p) if form == bf16 => Call::MatVec(Form::plain(DType::F16), p),
+                Call::MatMul(form, p) if form == bf16 => Call::MatMul(Form::plain(DType::F16), p),
                 Call::CacheWrite(CacheType::F16, p) => Call::CacheWrite(CacheType::F32, p),
                 Call::Attention(CacheType::F16, p) => Call::Attention(CacheType::F32, p),
                 _ => continue,
@@ -170,6 +251,6 @@ mod tests {
             }
             n_caught += 1;
         }
-        assert_eq!(n_caught, 5);
+        assert_eq!(n_caught, 9);
     }
 }

@@ -1,18 +1,22 @@
 //! Sequences of tokens over a loaded model: prefill, decode, cancel, reuse.
 
+mod ahead;
 mod generate;
+mod profile;
+mod step;
 
 pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
+pub use profile::Profile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::{Engine, Loaded, MAX_ROWS, State};
 use crate::error::Error;
-use crate::graph::RopeId;
+use crate::gpu::MAX_IN_FLIGHT;
+use crate::kernels::Row;
 use crate::kernels::sample::Sampler;
-use crate::kernels::{PADDING, Row};
-use crate::plan::{Buffer, MAX_BINDING, Plan, Settings, Size, lower};
+use crate::plan::{MAX_BINDING, Plan, Settings, Size, lower};
 use crate::sampler::SamplerParams;
 
 /// What a session is made for.
@@ -24,6 +28,12 @@ pub struct SessionOptions {
     pub all_logits: bool,
     /// Rows of the largest step, at most [`MAX_ROWS`]; longer prompts go through in pieces.
     pub max_rows: u32,
+    /// Steps of an answer that are on the device at a time, 1 to
+    /// [`MAX_IN_FLIGHT`](crate::gpu::MAX_IN_FLIGHT): tokens are computed while the ids before them
+    /// come back; 1 waits for each. No answer depends on it; a stop leaves so many steps less one
+    /// computed in vain. [`RUN_AHEAD`] where `None`, and 1 on software adapters, where nothing is
+    /// gained: the steps and the host share the processor. The CPU takes one at a time.
+    pub run_ahead: Option<u32>,
 }
 
 impl Default for SessionOptions {
@@ -32,9 +42,14 @@ impl Default for SessionOptions {
             n_sequences: 1,
             all_logits: false,
             max_rows: MAX_ROWS,
+            run_ahead: None,
         }
     }
 }
+
+/// Steps in flight unless a session asks for another number: natively two would do, but a browser
+/// takes some milliseconds to hand out an id.
+pub const RUN_AHEAD: u32 = 4;
 
 /// Sequences with their caches. A step's rows may belong to any of them.
 pub struct Session {
@@ -43,6 +58,7 @@ pub struct Session {
     state: State,
     settings: Settings,
     max: Size,
+    run_ahead: Option<u32>,
     plans: HashMap<Size, Arc<Plan>>,
     sequences: Vec<Sequence>,
     samplers: Vec<Sampler>,
@@ -107,7 +123,7 @@ impl Engine {
             .copied()
             .unwrap_or(0);
         let positions = u64::from(settings.n_ctx) * u64::from(settings.n_sequences);
-        let n_bytes = positions * u64::from(layer) * settings.cache.n_bytes() as u64;
+        let n_bytes = positions * settings.cache.row_bytes(u64::from(layer));
         if n_bytes > MAX_BINDING {
             return Err(Error::Binding {
                 model: self.name().to_owned(),
@@ -124,6 +140,7 @@ impl Engine {
             loaded,
             settings,
             max,
+            run_ahead: options.run_ahead.map(|n| n.clamp(1, MAX_IN_FLIGHT)),
             plans: HashMap::new(),
             sequences: vec![Sequence::default(); settings.n_sequences as usize],
             samplers: vec![sampler(&SamplerParams::greedy()); settings.n_sequences as usize],
@@ -232,164 +249,6 @@ impl Session {
             return Ok(());
         }
         Err(Error::UnknownToken { found: id, limit })
-    }
-
-    /// Hands the tokens of new rows to the device.
-    fn write_tokens(&mut self, rows: &[Row]) {
-        for run in rows.chunk_by(|a, b| a.sequence == b.sequence && a.position + 1 == b.position) {
-            let Row { sequence, position } = run[0];
-            let tokens =
-                &self.sequences[sequence as usize].tokens[position as usize..][..run.len()];
-            let offset =
-                4 * (u64::from(sequence) * u64::from(self.settings.n_ctx) + u64::from(position));
-            self.state
-                .write(Buffer::Tokens, offset, bytemuck::cast_slice(tokens));
-        }
-    }
-
-    /// Computes some rows, whose tokens the device knows; returns their logits, or the tokens drawn.
-    async fn step(&mut self, rows: &[Row], out: Out<'_>, sample: bool) -> Result<Vec<u8>, Error> {
-        let result = match self.try_step(rows, out, sample).await {
-            Err(error) if error.is_device_lost() => {
-                log::warn!("{error}; loading again");
-                self.recover(rows).await?;
-                self.try_step(rows, out, sample).await
-            }
-            result => result,
-        };
-        if result.is_ok() {
-            for row in rows {
-                let sequence = &mut self.sequences[row.sequence as usize];
-                sequence.n_cached = sequence.n_cached.max(row.position as usize + 1);
-            }
-        }
-        result
-    }
-
-    async fn try_step(
-        &mut self,
-        rows: &[Row],
-        out: Out<'_>,
-        sample: bool,
-    ) -> Result<Vec<u8>, Error> {
-        let plan = self.prepare(rows, out, sample);
-        let read = match out {
-            Out::None => None,
-            Out::Rows(out) if sample => Some((Buffer::Sampled, 4 * out.len() as u64)),
-            Out::Rows(out) => {
-                let vocab_size = u64::from(self.engine.config().vocab_size);
-                Some((Buffer::Logits, 4 * out.len() as u64 * vocab_size))
-            }
-        };
-        match self.engine.options().cpu_kernel.clone() {
-            Some(kernel) if self.state.is_gpu() => {
-                self.state.run_with_cpu_kernel(&plan, &kernel, read).await
-            }
-            _ => self.state.run(&plan, 0..plan.dispatches.len(), read).await,
-        }
-    }
-
-    /// Writes what a step reads, and finds its plan.
-    fn prepare(&mut self, rows: &[Row], out: Out<'_>, sample: bool) -> Arc<Plan> {
-        let bucket = rows.len().next_power_of_two();
-        let padding = Row {
-            sequence: 0,
-            position: PADDING,
-        };
-        let mut padded = rows.to_vec();
-        padded.resize(bucket, padding);
-        self.state
-            .write(Buffer::Rows, 0, bytemuck::cast_slice(&padded));
-        let mut n_out = 0;
-        if let Out::Rows(out) = out {
-            // One row of logits, or a bucket of them: repeating the last row changes nothing.
-            n_out = if sample {
-                out.len()
-            } else {
-                out.len().next_power_of_two()
-            };
-            let mut out = out.to_vec();
-            out.resize(n_out, out[out.len() - 1]);
-            self.state
-                .write(Buffer::OutRows, 0, bytemuck::cast_slice(&out));
-        }
-        let size = Size {
-            rows: bucket as u32,
-            n_out: n_out as u32,
-            sample: sample && n_out > 0,
-        };
-        let (engine, settings) = (&self.engine, &self.settings);
-        let make = || {
-            let plan = lower(&engine.model().graph, engine.layouts(), settings, size);
-            log::debug!("{plan}");
-            Arc::new(plan)
-        };
-        self.plans.entry(size).or_insert_with(make).clone()
-    }
-
-    /// Rope tables and sampling settings.
-    fn write_constants(&mut self) {
-        let engine = self.engine.clone();
-        for (i, rope) in engine.model().graph.ropes().iter().enumerate() {
-            let mut table: Vec<[f32; 2]> = vec![];
-            for position in 0..self.settings.n_ctx {
-                table.extend(rope.inv_freq.iter().map(|frequency| {
-                    let (sin, cos) = (f64::from(position) * frequency).sin_cos();
-                    [cos as f32, sin as f32]
-                }));
-            }
-            let buffer = Buffer::RopeTable(RopeId(i as u32));
-            self.state.write(buffer, 0, bytemuck::cast_slice(&table));
-        }
-        self.write_samplers();
-    }
-
-    fn write_samplers(&mut self) {
-        self.state
-            .write(Buffer::Samplers, 0, bytemuck::cast_slice(&self.samplers));
-    }
-
-    /// After a lost device: loads again and computes the caches anew, up to the rows of the failed step.
-    async fn recover(&mut self, failed: &[Row]) -> Result<(), Error> {
-        self.loaded = self.engine.reload(&self.loaded).await?;
-        self.state = new_state(&self.engine, &self.loaded, &self.settings, self.max).await?;
-        self.write_constants();
-        let mut rows = vec![];
-        for (index, sequence) in self.sequences.iter().enumerate() {
-            rows.extend((0..sequence.n_cached).map(|position| Row {
-                sequence: index as u32,
-                position: position as u32,
-            }));
-        }
-        self.write_tokens(&rows);
-        self.write_tokens(failed);
-        for piece in rows.chunks(self.max.rows as usize) {
-            self.try_step(piece, Out::None, false).await?;
-        }
-        Ok(())
-    }
-
-    /// The error for non-finite logits: runs the step again, looking at every result.
-    async fn not_finite(&mut self, rows: &[Row], position: u32) -> Result<Error, Error> {
-        let last = [rows.len() as u32 - 1];
-        let plan = self.prepare(rows, Out::Rows(&last), false);
-        let mut origin = "no single part".to_owned();
-        for (i, dispatch) in plan.dispatches.iter().enumerate() {
-            let &(_, written) = dispatch.bindings.last().expect("every call writes");
-            let is_f32 = matches!(written, Buffer::Slot(_) | Buffer::Logits);
-            let read = is_f32.then(|| (written, self.state.n_bytes(written)));
-            let bytes = self.state.run(&plan, i..i + 1, read).await?;
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
-            if values.iter().any(|v| !v.is_finite()) {
-                origin = format!("{} ({})", dispatch.label, dispatch.call.kernel());
-                break;
-            }
-        }
-        Ok(Error::NotFinite {
-            model: self.engine.name().to_owned(),
-            position,
-            origin,
-        })
     }
 }
 

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use deputy::file::ModelFile;
-use deputy::graph::{Graph, Op, Rope};
+use deputy::graph::{Activation, Graph, HeadNorm, Op, Projection, Rope, RopeId, ValueId, WeightId};
+use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, Call};
 use deputy::model::Model;
-use deputy::plan::{Buffer, MAX_BINDING, Plan, Settings, Size, WeightLayout, lower};
+use deputy::plan::{Buffer, MAX_BINDING, Plan, Settings, Size, WeightLayout, lower, stack};
 use deputy::tensor::DType;
 use deputy::{WeightFormat, footprint};
 
@@ -23,6 +24,8 @@ fn settings() -> Settings {
         n_ctx: 64,
         n_sequences: 2,
         cache: CacheType::F16,
+        activations: Activations::F32,
+        n_splits: 4,
     }
 }
 
@@ -113,6 +116,133 @@ fn few_rows_take_the_vector_kernel_and_many_the_matrix_kernel() {
 }
 
 #[test]
+fn a_decoded_token_takes_six_calls_a_layer_and_four_more() {
+    for name in MODELS {
+        let model = model(name);
+        for format in [WeightFormat::Auto, WeightFormat::F16, WeightFormat::Q8] {
+            let layouts = format.layouts(&model);
+            let plan = lower(&model.graph, &layouts, &settings(), size(1, 1));
+            let n_layers = model.config.n_layers as usize;
+            for layer in 0..n_layers {
+                let label = format!("layers.{layer}.");
+                let calls = plan.dispatches.iter();
+                let kernels: Vec<&str> = calls
+                    .filter(|dispatch| dispatch.label.starts_with(&label))
+                    .map(|dispatch| dispatch.call.kernel())
+                    .collect();
+                let want = [
+                    "matvec",
+                    "cache_write",
+                    "attention",
+                    "matvec",
+                    "matvec",
+                    "matvec",
+                ];
+                assert_eq!(kernels, want, "{name} {format:?} layer {layer}");
+            }
+            // Embedding, gathering, head, sampler.
+            assert_eq!(plan.dispatches.len(), 6 * n_layers + 4, "{name} {format:?}");
+        }
+    }
+}
+
+#[test]
+fn projections_of_different_formats_are_products_of_their_own() {
+    let model = model("qwen2");
+    let same = WeightFormat::Auto.layouts(&model);
+    let v = model
+        .graph
+        .weights()
+        .iter()
+        .position(|w| w.name.ends_with("layers.0.self_attn.v_proj.weight"));
+    let v = v.expect("a layer has values");
+    let weight = &model.graph.weights()[v];
+    let mut mixed: Vec<WeightLayout> = same
+        .iter()
+        .map(|layout| WeightLayout::new(layout.dtype, layout.rows, layout.cols, MAX_BINDING))
+        .collect();
+    mixed[v] = WeightLayout::new(DType::Q8_0, weight.rows, weight.cols, MAX_BINDING);
+    stack(&model.graph, &mut mixed);
+    let columns = |layouts: &[WeightLayout]| -> Vec<(u32, u32, u32)> {
+        let plan = lower(&model.graph, layouts, &settings(), size(1, 1));
+        let calls = plan.dispatches.iter();
+        calls
+            .filter(|dispatch| dispatch.label == "layers.0.attention")
+            .filter_map(|dispatch| match dispatch.call {
+                Call::MatVec(_, p) => Some((p.y_first, p.outs, p.y_cols)),
+                _ => None,
+            })
+            .collect()
+    };
+    let c = &model.config;
+    let (q, kv) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
+    let out = (0, c.dim, c.dim);
+    assert_eq!(columns(&same), [(0, q + 2 * kv, q + 2 * kv), out]);
+    assert_eq!(
+        columns(&mixed),
+        [(0, q + kv, q + 2 * kv), (q + kv, kv, q + 2 * kv), out]
+    );
+}
+
+#[test]
+fn stacked_weights_lie_side_by_side_in_the_arrays_of_the_first() {
+    let model = model("qwen2");
+    let layouts = WeightFormat::Q8.layouts(&model);
+    for (i, layout) in layouts.iter().enumerate() {
+        let Some(stacked) = layout.stacked else {
+            continue;
+        };
+        let on = &layouts[stacked.on.0 as usize];
+        let room = on.piece_words(0);
+        let (own, end) = (on.n_words(), layout.n_words());
+        assert!(stacked.before.q_words >= own.q_words && stacked.before.s_words >= own.s_words);
+        assert!(stacked.before.q_words + end.q_words <= room.q_words, "{i}");
+        assert_eq!(layout.piece_words(0).q_words, 0);
+    }
+    let total: usize = layouts.iter().map(|l| l.piece_words(0).q_words).sum();
+    let own: usize = layouts.iter().map(|l| l.n_words().q_words).sum();
+    assert_eq!(total, own, "nothing lies twice");
+    let q = model
+        .graph
+        .weights()
+        .iter()
+        .position(|w| w.name.ends_with("layers.0.self_attn.k_proj.bias"));
+    assert!(layouts[q.expect("keys have a bias")].stacked.is_some());
+}
+
+#[test]
+fn integers_are_multiplied_where_rows_are_many_and_formats_allow() {
+    let model = model("qwen2");
+    let settings = Settings {
+        activations: Activations::Int8,
+        ..settings()
+    };
+    let kernels = |format: WeightFormat, rows| -> Vec<&'static str> {
+        let plan = lower(
+            &model.graph,
+            &format.layouts(&model),
+            &settings,
+            size(rows, 0),
+        );
+        let calls = plan.dispatches.iter();
+        calls
+            .filter(|d| d.label.starts_with("layers.0.ffn"))
+            .map(|d| d.call.kernel())
+            .collect()
+    };
+    let quantised = [
+        "quantize_rows",
+        "matmul_int8",
+        "quantize_rows",
+        "matmul_int8",
+    ];
+    assert_eq!(kernels(WeightFormat::Q4, 64), quantised);
+    assert_eq!(kernels(WeightFormat::Q8, 5), quantised);
+    assert_eq!(kernels(WeightFormat::Q8, 1), ["matvec"; 2]);
+    assert_eq!(kernels(WeightFormat::F16, 64), ["matmul"; 2]);
+}
+
+#[test]
 fn a_weight_too_large_to_bind_is_split_by_rows() {
     // The embedding of a Llama 3 8B in bf16: a gigabyte.
     let layout = WeightLayout::new(DType::BF16, 128_256, 4096, MAX_BINDING);
@@ -151,13 +281,7 @@ fn split_weights_make_one_call_a_piece_that_cover_all_outputs() {
     let table = graph.matrix("model.embed_tokens.weight", 1000, 64);
     let x = graph.push(Op::Embed { table, scale: 1.0 }).unwrap();
     let x = graph.push(Op::OutRows { x }).unwrap();
-    graph
-        .push(Op::Linear {
-            x,
-            weight: table,
-            bias: None,
-        })
-        .unwrap();
+    graph.push(linear(x, table, None)).unwrap();
     let layouts = [WeightLayout::new(DType::F32, 1000, 64, 300 * 256)];
     assert_eq!(layouts[0].chunks.len(), 4);
     let plan = lower(&graph, &layouts, &settings(), size(1, 1));
@@ -181,6 +305,32 @@ fn split_weights_make_one_call_a_piece_that_cover_all_outputs() {
     assert_eq!(outputs, embeds);
 }
 
+fn linear(x: ValueId, weight: WeightId, bias: Option<WeightId>) -> Op {
+    let parts = vec![Projection { weight, bias }];
+    Op::Linear { x, parts }
+}
+
+fn cache_write(
+    qkv: ValueId,
+    n_heads: u32,
+    head_dim: u32,
+    gains: Option<WeightId>,
+    rope: Option<RopeId>,
+) -> Op {
+    Op::CacheWrite {
+        layer: 0,
+        qkv,
+        n_heads,
+        head_dim,
+        norm: gains.map(|gains| HeadNorm {
+            q: gains,
+            k: gains,
+            eps: 1e-5,
+        }),
+        rope,
+    }
+}
+
 #[test]
 fn shapes_that_do_not_fit_are_refused_by_rule() {
     let mut graph = Graph::default();
@@ -193,31 +343,25 @@ fn shapes_that_do_not_fit_are_refused_by_rule() {
     });
     graph.enter("here");
     let x = graph.push(Op::Embed { table, scale: 1.0 }).unwrap();
+    let qkv = graph.matrix("qkv", 24, 8);
+    let wide = graph.push(linear(x, qkv, None)).unwrap();
+    let odd_pair = graph.push(linear(x, table, None)).unwrap();
     for op in [
-        Op::Linear {
-            x,
-            weight: odd,
-            bias: None,
-        },
-        Op::Linear {
-            x,
-            weight: table,
-            bias: Some(gains),
-        },
+        linear(x, odd, None),
+        linear(x, table, Some(gains)),
         Op::RmsNorm {
             x,
             weight: gains,
             eps: 1e-5,
         },
-        Op::Rope {
-            x,
-            head_dim: 8,
-            rope,
-        },
-        Op::Rope {
-            x,
-            head_dim: 3,
-            rope,
+        // Eight columns are a head of four with no keys, or too few for the rotation.
+        cache_write(x, 2, 4, None, None),
+        cache_write(x, 1, 3, None, None),
+        cache_write(wide, 1, 8, None, Some(rope)),
+        cache_write(wide, 1, 8, Some(gains), None),
+        Op::GatedAct {
+            x: odd_pair,
+            activation: Activation::Silu,
         },
         Op::Attention {
             layer: 0,
@@ -246,7 +390,7 @@ fn a_plan_prints_every_call_with_its_buffers() {
     assert!(text.lines().count() >= plan.dispatches.len());
     for word in [
         "layers.0.attention",
-        "MatVec(F32",
+        "MatVec(Form { dtype: F32",
         "rows: 1",
         "Slot(",
         "Keys(0)",

@@ -43,11 +43,48 @@ fn constants_are_the_overrides_of_the_text() {
         let overrides: BTreeSet<&str> = module
             .overrides
             .iter()
-            .map(|(_, o)| o.name.as_deref().expect("an override has a name"))
+            // One without a name is computed of others: the length of an array.
+            .filter_map(|(_, o)| o.name.as_deref())
             .collect();
         let constants: BTreeSet<&str> = shader.constants.iter().map(|(name, _)| *name).collect();
         assert_eq!(overrides, constants, "{}", shader.label);
     }
+}
+
+/// Vulkan compiles a module without an override as soon as it is made, with checks and zeroed
+/// workgroup memory whatever is asked for.
+#[test]
+fn every_shader_has_an_override() {
+    for shader in every_shader() {
+        let (module, _) = parse(&shader, &shader.source());
+        let names = module
+            .overrides
+            .iter()
+            .filter_map(|(_, o)| o.name.as_deref());
+        assert!(
+            names.into_iter().any(|name| name == "WG"),
+            "{}",
+            shader.label
+        );
+    }
+}
+
+/// `override OUTS` counts into an array of `MAX_OUTS`: nothing checks such an index.
+#[test]
+fn constants_stay_within_their_arrays() {
+    let mut n_checked = 0;
+    for shader in every_shader() {
+        for &(name, value) in &shader.constants {
+            let declaration = format!("const MAX_{name}: u32 = ");
+            if let Some((_, rest)) = shader.source().split_once(&declaration) {
+                let most = rest.split('u').next().expect("split gives one");
+                let most: u32 = most.parse().expect("a number");
+                assert!(value <= most, "{}: {name} {value} of {most}", shader.label);
+                n_checked += 1;
+            }
+        }
+    }
+    assert!(n_checked > 0);
 }
 
 #[test]
@@ -163,7 +200,7 @@ fn a_swapped_field_is_caught() {
             "min_p: f32,\n    top_p: f32",
         ),
         (
-            "rope",
+            "cache_write",
             "Row",
             "sequence: u32,\n    position: u32",
             "position: u32,\n    sequence: u32",
@@ -220,16 +257,28 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 n_ctx,
                 window,
                 scale,
-                softcap
+                softcap,
+                n_splits,
+                pad0,
+                pad1,
+                pad2
             }),
         ),
         (
             "cache_write.Params",
             layout!(cache_write::Params {
                 rows,
-                kv_dim,
+                n_heads,
+                n_kv_heads,
+                head_dim,
                 n_ctx,
-                pad0
+                rotary_dim,
+                interleaved,
+                has_norm,
+                eps,
+                pad0,
+                pad1,
+                pad2
             }),
         ),
         (
@@ -248,10 +297,10 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
         (
             "gated_act.Params",
             layout!(gated_act::Params {
+                rows,
                 quads,
                 gelu,
-                pad0,
-                pad1
+                pad0
             }),
         ),
         (
@@ -273,6 +322,23 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 y_first,
                 y_cols,
                 has_bias,
+                bias_first,
+                half,
+                gelu,
+                eps,
+                head_dim,
+                n_splits,
+                pad0,
+                pad1,
+                pad2
+            }),
+        ),
+        (
+            "quantize_rows.Params",
+            layout!(quantize_rows::Params {
+                rows,
+                cols,
+                blocks,
                 pad0
             }),
         ),
@@ -283,19 +349,6 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 cols,
                 eps,
                 pad0
-            }),
-        ),
-        (
-            "rope.Params",
-            layout!(rope::Params {
-                rows,
-                n_heads,
-                head_dim,
-                rotary_dim,
-                interleaved,
-                pad0,
-                pad1,
-                pad2
             }),
         ),
         (
@@ -329,7 +382,10 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
 fn host_key(shader: &Shader, name: &str) -> String {
     match (shader.kernel, name) {
         (_, "Row") => name.to_owned(),
-        ("matvec" | "matmul" | "matmul_private", _) => format!("linear.{name}"),
+        ("matvec" | "matvec_lane" | "matmul" | "matmul_int8" | "matmul_lane", _) => {
+            format!("linear.{name}")
+        }
+        ("attention_lane" | "attention_tile", _) => format!("attention.{name}"),
         (kernel, _) => format!("{kernel}.{name}"),
     }
 }

@@ -1,14 +1,25 @@
-// Four neighbouring elements of the key/value cache, kept in f16. The pack
-// functions are core WGSL: no `shader-f16` is needed.
+// Reads quads of keys and values that are kept in f16. Unpacking is core WGSL: no `shader-f16` is
+// needed.
 
-alias Cached4 = vec2<u32>;
+@group(0) @binding(3) var<storage, read> k: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read> v: array<vec2<u32>>;
 
-fn cache_load(cached: Cached4) -> vec4<f32> {
-    return vec4(unpack2x16float(cached.x), unpack2x16float(cached.y));
+fn key(at: u32) -> vec4<f32> {
+    return unpack(k[at]);
 }
 
-fn cache_store(values: vec4<f32>) -> Cached4 {
-    // Out of f16's range the result of packing is undefined: clamp.
-    let v = clamp(values, vec4(-65504.0), vec4(65504.0));
-    return vec2(pack2x16float(v.xy), pack2x16float(v.zw));
+// Eight quads.
+fn key_block(at: u32) -> array<vec4<f32>, 8> {
+    return array(
+        key(at), key(at + 1u), key(at + 2u), key(at + 3u),
+        key(at + 4u), key(at + 5u), key(at + 6u), key(at + 7u),
+    );
+}
+
+fn value(at: u32) -> vec4<f32> {
+    return unpack(v[at]);
+}
+
+fn unpack(quad: vec2<u32>) -> vec4<f32> {
+    return vec4(unpack2x16float(quad.x), unpack2x16float(quad.y));
 }

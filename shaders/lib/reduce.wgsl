@@ -22,17 +22,3 @@ fn lanes_sum(lid: u32, lanes: u32, value: f32) -> f32 {
     workgroupBarrier(); // The scratch may be reused by the caller's next sum.
     return total;
 }
-
-fn workgroup_max(lid: u32, value: f32) -> f32 {
-    reduce_scratch[lid] = value;
-    for (var stride = WG / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if lid < stride {
-            reduce_scratch[lid] = max(reduce_scratch[lid], reduce_scratch[lid + stride]);
-        }
-    }
-    workgroupBarrier();
-    let most = reduce_scratch[0];
-    workgroupBarrier();
-    return most;
-}

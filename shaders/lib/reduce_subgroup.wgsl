@@ -28,15 +28,3 @@ fn lanes_sum(lid: u32, lanes: u32, value: f32) -> f32 {
     workgroupBarrier(); // The scratch may be reused by the caller's next sum.
     return total;
 }
-
-fn workgroup_max(lid: u32, value: f32) -> f32 {
-    let inside = min(WG, subgroupAdd(1u));
-    reduce_scratch[lid] = subgroupMax(value);
-    workgroupBarrier();
-    var most = reduce_scratch[0];
-    for (var at = 0u; at < WG; at += inside) {
-        most = max(most, reduce_scratch[at]);
-    }
-    workgroupBarrier();
-    return most;
-}

@@ -30,3 +30,12 @@ fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
     let dot = nibble_dot(w_q[row * params.blocks + block], x);
     return block_scale(row, block) * (dot - 8.0 * x_sum);
 }
+
+// Half a block as signed bytes: nibbles less 8. A nibble with the top bit set cannot borrow from its
+// neighbour; flipping that bit makes the difference a signed byte.
+fn block_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
+    let words = w_q[row * params.blocks + block];
+    let pair = select(words.xy, words.zw, half == 1u);
+    let nibbles = vec4(pair.x, pair.x >> 4u, pair.y, pair.y >> 4u) & vec4(0x0f0f0f0fu);
+    return ((nibbles | vec4(0x80808080u)) - vec4(0x08080808u)) ^ vec4(0x80808080u);
+}

@@ -38,3 +38,8 @@ fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
         + vec4<f32>(unpack4xI8(b.z)) * x[6] + vec4<f32>(unpack4xI8(b.w)) * x[7];
     return block_scale(row, block) * sum_4(sum);
 }
+
+// Half a block as signed bytes.
+fn block_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
+    return w_q[(row * params.blocks + block) * 2u + half];
+}

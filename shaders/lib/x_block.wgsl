@@ -1,17 +1,16 @@
-// Reads blocks of the kernel's `x: array<vec4<f32>>`.
+// A block of 32 values of a product's input, read by each invocation for itself.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl.
 
-// 32 values of x. The last block of a row may be cut: past it w is zero, and x must not be read.
-fn read_x(x_first: u32, at: u32, last: u32) -> array<vec4<f32>, 8> {
-    if at + 7u <= last {
-        let first = x_first + at;
-        return array(
-            x[first], x[first + 1u], x[first + 2u], x[first + 3u],
-            x[first + 4u], x[first + 5u], x[first + 6u], x[first + 7u],
-        );
-    }
+fn x_block(lid: u32, row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let n_quads = params.cols / 4u;
     var values: array<vec4<f32>, 8>;
-    for (var i = 0u; at + i <= last; i += 1u) {
-        values[i] = x[x_first + at + i];
+    // The last block may be cut: past it w is zero, and x must not be read.
+    for (var i = 0u; i < min(8u, n_quads - block * 8u); i += 1u) {
+        values[i] = input_quad(row, block * 8u + i);
     }
     return values;
+}
+
+fn readers_sum(lid: u32, value: f32) -> f32 {
+    return value;
 }

@@ -3,14 +3,18 @@
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{LoadOptions, Progress, load};
+use web_time::Instant;
+
+use super::{LoadOptions, LoadReport, MAX_ROWS, Progress, load, settings};
 use crate::error::Error;
 use crate::file::ModelFile;
-use crate::gpu::{self, Gpu};
+use crate::gpu::{self, Gpu, GpuOptions};
 use crate::graph::{Graph, WeightId};
+use crate::kernels::Shader;
 use crate::model::Model;
-use crate::plan::{Buffer, Plan, Settings, Size, Slot, WeightLayout};
+use crate::plan::{Buffer, Plan, Settings, Size, Slot, WeightLayout, lower};
 use crate::reference;
 
 /// Which device to run on.
@@ -42,11 +46,27 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// Splits of an attention's keys on a GPU: a few workgroups for each of its cores.
+pub(super) const MAX_SPLITS: u32 = 16;
+
+/// On a software adapter: so that few key/value heads keep all of a processor's cores busy.
+const SOFTWARE_SPLITS: u32 = 2;
+
+fn n_splits(gpu: &Gpu) -> u32 {
+    if gpu.capabilities.software {
+        SOFTWARE_SPLITS
+    } else {
+        MAX_SPLITS
+    }
+}
+
 /// A device that holds a model's weights.
 pub(crate) struct Loaded {
     weights: Weights,
     /// Why this is the CPU though a GPU was welcome.
     pub(super) fallback: Option<String>,
+    /// How long its phases of loading took.
+    pub(super) report: LoadReport,
 }
 
 enum Weights {
@@ -62,15 +82,25 @@ impl Loaded {
         options: &LoadOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
-        let (gpu, fallback) = open(&options.device).await?;
+        let start = Instant::now();
+        let mut lap = start;
+        let mut report = LoadReport::default();
+        let (gpu, fallback) = open(&options.device, options.gpu()).await?;
+        let gpu = gpu.map(Arc::new);
+        let compiling = gpu.as_ref().map(|gpu| {
+            let settings = settings(&model.config, options, 1, n_splits(gpu));
+            gpu.compile(&shaders(&model.graph, layouts, &settings, gpu))
+        });
         let mut upload = match gpu {
             Some(gpu) => {
                 let weights = gpu::Weights::new(&gpu, &model.graph, layouts).await?;
-                Upload::Gpu(Arc::new(gpu), weights)
+                Upload::Gpu(gpu, weights)
             }
             None => Upload::Cpu(reference::Weights::new(layouts)),
         };
-        load::weights(file, model, layouts, &mut upload, progress).await?;
+        load::lap(&mut lap, &mut report.device);
+        load::weights(file, model, layouts, &mut upload, &mut report, progress).await?;
+        lap = Instant::now();
         let weights = match upload {
             Upload::Gpu(gpu, mut weights) => {
                 weights.flush(&gpu).await?;
@@ -78,13 +108,37 @@ impl Loaded {
             }
             Upload::Cpu(weights) => Weights::Cpu(Arc::new(weights)),
         };
-        Ok(Self { weights, fallback })
+        load::lap(&mut lap, &mut report.upload);
+        if let Some(compiling) = compiling {
+            report.pipelines = compiling.await?;
+        }
+        report.total = start.elapsed();
+        Ok(Self {
+            weights,
+            fallback,
+            report,
+        })
+    }
+
+    /// See [`Settings::n_splits`].
+    pub(super) fn n_splits(&self) -> u32 {
+        match &self.weights {
+            Weights::Gpu(gpu, _) => n_splits(gpu),
+            Weights::Cpu(_) => 1,
+        }
     }
 
     pub(super) fn name(&self) -> String {
         match &self.weights {
             Weights::Gpu(gpu, _) => format!("{} ({})", gpu.adapter.name, gpu.adapter.backend),
             Weights::Cpu(_) => "CPU".to_owned(),
+        }
+    }
+
+    pub(super) fn adapter(&self) -> Option<gpu::Adapter> {
+        match &self.weights {
+            Weights::Gpu(gpu, _) => Some(gpu.adapter.clone()),
+            Weights::Cpu(_) => None,
         }
     }
 
@@ -95,6 +149,13 @@ impl Loaded {
         })
     }
 
+    pub(super) fn n_objects(&self) -> u64 {
+        match &self.weights {
+            Weights::Gpu(gpu, _) => gpu.n_objects(),
+            Weights::Cpu(_) => 0,
+        }
+    }
+
     pub(super) fn destroy(&self) {
         if let Weights::Gpu(gpu, _) = &self.weights {
             gpu.destroy();
@@ -102,8 +163,27 @@ impl Loaded {
     }
 }
 
+/// What prompts and answers of one sequence take.
+fn shaders(graph: &Graph, layouts: &[WeightLayout], settings: &Settings, gpu: &Gpu) -> Vec<Shader> {
+    let plans = [1, MAX_ROWS].map(|rows| {
+        let size = Size {
+            rows,
+            n_out: 1,
+            sample: true,
+        };
+        lower(graph, layouts, settings, size)
+    });
+    let dispatches = plans.iter().flat_map(|plan| &plan.dispatches);
+    dispatches
+        .map(|dispatch| gpu.shader(&dispatch.call))
+        .collect()
+}
+
 /// The chosen GPU, or `None` for the CPU and why.
-pub(crate) async fn open(choice: &DeviceChoice) -> Result<(Option<Gpu>, Option<String>), Error> {
+pub(crate) async fn open(
+    choice: &DeviceChoice,
+    options: GpuOptions,
+) -> Result<(Option<Gpu>, Option<String>), Error> {
     if *choice == DeviceChoice::Cpu {
         return Ok((None, None));
     }
@@ -141,7 +221,7 @@ pub(crate) async fn open(choice: &DeviceChoice) -> Result<(Option<Gpu>, Option<S
         }
         return Err(error.into());
     }
-    match Gpu::open(adapters.swap_remove(wanted)).await {
+    match Gpu::open(adapters.swap_remove(wanted), options).await {
         Ok(gpu) => Ok((Some(gpu), None)),
         Err(error) if *choice == DeviceChoice::Auto => Ok((None, Some(error.to_string()))),
         Err(error) => Err(error.into()),
@@ -174,6 +254,14 @@ impl Upload {
 pub(crate) enum State {
     Gpu(Box<gpu::State>),
     Cpu(Box<reference::State>),
+}
+
+/// A submitted step.
+pub(crate) enum Ticket {
+    /// On its way.
+    Gpu(gpu::Ticket),
+    /// Computed at once.
+    Done(Vec<u8>),
 }
 
 impl State {
@@ -218,6 +306,43 @@ impl State {
             State::Gpu(state) => state.run(plan, range, read).await?,
             State::Cpu(state) => state.run(plan, range, read),
         })
+    }
+
+    /// Runs a plan; returns the shader (on the CPU the kernel) and the time of each dispatch.
+    pub(crate) async fn profile(&mut self, plan: &Plan) -> Result<Vec<(String, Duration)>, Error> {
+        let state = match self {
+            State::Gpu(state) => return Ok(state.profile(plan).await?),
+            State::Cpu(state) => state,
+        };
+        let mut times = vec![];
+        for (i, dispatch) in plan.dispatches.iter().enumerate() {
+            let start = Instant::now();
+            state.run(plan, i..i + 1, None);
+            times.push((dispatch.call.kernel().to_owned(), start.elapsed()));
+        }
+        Ok(times)
+    }
+
+    /// Runs a plan and reads a buffer behind it; on a GPU without waiting.
+    pub(crate) async fn submit(
+        &mut self,
+        plan: &Plan,
+        read: (Buffer, u64),
+    ) -> Result<Ticket, Error> {
+        Ok(match self {
+            State::Gpu(state) => Ticket::Gpu(state.submit(plan, read).await?),
+            State::Cpu(state) => {
+                Ticket::Done(state.run(plan, 0..plan.dispatches.len(), Some(read)))
+            }
+        })
+    }
+
+    pub(crate) async fn wait(&mut self, ticket: Ticket) -> Result<Vec<u8>, Error> {
+        match (self, ticket) {
+            (State::Gpu(state), Ticket::Gpu(ticket)) => Ok(state.wait(ticket).await?),
+            (_, Ticket::Done(bytes)) => Ok(bytes),
+            (State::Cpu(_), Ticket::Gpu(_)) => unreachable!("tickets end with their state"),
+        }
     }
 
     /// Runs a plan with every dispatch of `kernel` on the CPU, whatever the device.

@@ -1,15 +1,17 @@
 //! Weights from file to device, some rows at a time.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use rayon::prelude::*;
+use web_time::Instant;
 
 use super::device::Upload;
 use crate::error::Error;
 use crate::file::ModelFile;
 use crate::graph::{Weight, WeightId};
 use crate::model::{self, Model, WeightSource};
-use crate::plan::{MAX_BINDING, WeightLayout};
+use crate::plan::{MAX_BINDING, WeightLayout, stack};
 use crate::tensor::DType;
 use crate::tensor::quant::{dequantize_row, first_non_finite, pack_row, quantize_row};
 
@@ -71,12 +73,14 @@ impl WeightFormat {
     /// How each parameter of a model will lie on the device.
     pub fn layouts(self, model: &Model) -> Vec<WeightLayout> {
         let weights = model.graph.weights().iter().zip(&model.weights);
-        weights
+        let mut layouts: Vec<WeightLayout> = weights
             .map(|(weight, source)| {
                 let dtype = self.dtype(weight, source.dtype);
                 WeightLayout::new(dtype, weight.rows, weight.cols, MAX_BINDING)
             })
-            .collect()
+            .collect();
+        stack(&model.graph, &mut layouts);
+        layouts
     }
 }
 
@@ -89,6 +93,36 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// How long loading took, by phase. The pipelines are compiled beside the other phases, so that
+/// together these may take longer than the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Headers, configuration, graph, tokenizer and chat template. The headers are read before
+    /// [`crate::Engine::from_file`], which does not count them.
+    pub model: Duration,
+    /// Opening the device and allocating the weights.
+    pub device: Duration,
+    /// Reading the weights from their files.
+    pub read: Duration,
+    /// Converting and packing them.
+    pub pack: Duration,
+    /// Handing them to the device, and waiting for it.
+    pub upload: Duration,
+    /// Compiling the kernels that the model uses.
+    pub pipelines: Duration,
+    /// Everything, from beginning to end. The time from a cold start to the first token is this,
+    /// that of [`crate::Engine::session`], and the first answer's
+    /// [`crate::Generation::time_to_first_token`].
+    pub total: Duration,
+}
+
+/// Adds the time since `start`, and begins anew.
+pub(super) fn lap(start: &mut Instant, phase: &mut Duration) {
+    let now = Instant::now();
+    *phase += now - *start;
+    *start = now;
+}
+
 /// Bytes of a tensor that are in host memory at a time, about.
 const SLAB: usize = 8 << 20;
 
@@ -98,8 +132,10 @@ pub(super) async fn weights(
     model: &Model,
     layouts: &[WeightLayout],
     upload: &mut Upload,
+    report: &mut LoadReport,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
+    let mut lap_start = Instant::now();
     let total = model.weights.iter().map(|w| w.tensor.n_bytes()).sum();
     let mut done = 0;
     let (mut q, mut s) = (vec![], vec![]);
@@ -107,6 +143,7 @@ pub(super) async fn weights(
         let row = layout.packed_row();
         let mut slabs = Slabs::new(file, source, layout.rows, layout.cols);
         while let Some(slab) = slabs.next().await? {
+            lap(&mut lap_start, &mut report.read);
             let n_rows = slab.bytes.len() / slab.row_bytes;
             q.resize(n_rows * row.q_words, 0u32);
             s.resize(n_rows * row.s_words, 0u32);
@@ -121,9 +158,11 @@ pub(super) async fn weights(
             if let Some(bad) = bad {
                 return Err(not_finite(file, source, slab.first_row + bad).into());
             }
+            lap(&mut lap_start, &mut report.pack);
             upload
                 .write(WeightId(i as u32), slab.first_row as u32, &q, &s)
                 .await?;
+            lap(&mut lap_start, &mut report.upload);
             done += slab.bytes.len() as u64;
             progress(Progress { done, total });
         }

@@ -4,6 +4,7 @@
 //! of a [`ByteSource`]; its bytes are read when asked for, so that a loader
 //! holds one tensor at a time. Nothing here knows what a key or tensor means.
 
+mod cache;
 mod error;
 pub mod gguf;
 mod json;
@@ -13,6 +14,7 @@ mod safetensors;
 mod source;
 mod writer;
 
+pub use cache::CacheFolder;
 pub use error::Error;
 pub use gguf::GgufWriter;
 pub use model_file::{ElementType, HuggingFace, Metadata, ModelFile, TensorInfo};

@@ -1,20 +1,29 @@
 //! One call by itself, for the self-test.
 
+use super::readback::Readback;
 use super::{Error, Gpu};
-use crate::kernels::{Call, Shader};
+use crate::kernels::{Bounds, Call, Shader};
 
 impl Gpu {
     /// Runs one call with `shader`. `bindings` are numbers and contents as in a
-    /// [`crate::plan::Dispatch`]; returns what the last ones, those that the call writes, then hold.
+    /// [`crate::plan::Dispatch`], the rows among them within `bounds`; returns what the last ones,
+    /// those that the call writes, then hold.
     ///
     /// # Errors
     /// What the device reports.
-    pub async fn run_call(
+    ///
+    /// # Panics
+    /// Where the call would reach beyond its buffers.
+    pub(crate) async fn run_call(
         &self,
         call: &Call,
         shader: &Shader,
+        bounds: &Bounds,
         bindings: &[(u32, Vec<u32>)],
     ) -> Result<Vec<Vec<u32>>, Error> {
+        let have = |(binding, words): &(u32, Vec<u32>)| (*binding, 4 * words.len() as u64);
+        let have: Vec<(u32, u64)> = bindings.iter().map(have).collect();
+        assert!(call.fits(bounds, &have), "{call:?} beyond {have:?}");
         let storage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_DST
             | wgpu::BufferUsages::COPY_SRC;
@@ -40,11 +49,7 @@ impl Gpu {
                 resource: buffer.as_entire_binding(),
             })
             .collect();
-        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(&shader.label),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
+        let group = self.bind_group(&pipeline, &shader.label, &entries);
         let mut encoder = self
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -60,14 +65,12 @@ impl Gpu {
         let first = bindings.len() - call.n_written();
         for ((_, words), (_, buffer)) in bindings[first..].iter().zip(&buffers[1 + first..]) {
             let n_bytes = 4 * words.len() as u64;
-            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let read = self.buffer("readback", n_bytes, usage).await?;
-            let mut encoder = self
+            let mut read = Readback::new(self, n_bytes).await?;
+            let encoder = self
                 .device
                 .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(buffer, 0, &read, 0, n_bytes);
-            self.queue.submit([encoder.finish()]);
-            let bytes = self.map(&read, n_bytes).await?;
+            read.submit(self, encoder, buffer, n_bytes).await?;
+            let bytes = read.receive(self).await?;
             written.push(bytemuck::pod_collect_to_vec(&bytes));
         }
         Ok(written)

@@ -1,10 +1,17 @@
-//! Adapters, devices, pipelines, and getting bytes back.
+//! Adapters, devices, and getting bytes back.
 
-use std::collections::HashMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::panic::resume_unwind;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Error;
-use crate::kernels::{Capabilities, Shader};
+use super::pipelines::Pipelines;
+use super::tune::{Tuned, Tuning};
+use crate::file::CacheFolder;
+use crate::kernels::Capabilities;
 
 /// A device that plans can run on, as `deputy devices` lists it.
 #[derive(Clone, Debug)]
@@ -85,8 +92,22 @@ pub struct Gpu {
     pub adapter: Adapter,
     /// What the kernels may use.
     pub capabilities: Capabilities,
+    pub(super) pipelines: Pipelines,
+    pub(super) tuned: Tuned,
     failures: Arc<Mutex<Failures>>,
-    pipelines: Mutex<HashMap<Shader, Arc<wgpu::ComputePipeline>>>,
+    n_objects: AtomicU64,
+}
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Have shaders check every index, as a browser does in any case. Natively the host proves
+    /// beforehand that none is out of bounds; the results are the same.
+    pub checked: bool,
+    /// How the constants of products are chosen.
+    pub tuning: Tuning,
+    /// Where compiled pipelines and tuned constants are kept from run to run.
+    pub cache: Option<CacheFolder>,
 }
 
 #[derive(Default)]
@@ -95,7 +116,7 @@ struct Failures {
     uncaptured: Option<String>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -104,12 +125,14 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Open`] with what the driver said.
-    pub async fn open(adapter: Adapter) -> Result<Self, Error> {
+    pub async fn open(adapter: Adapter, options: GpuOptions) -> Result<Self, Error> {
         let wanted = if cfg!(target_arch = "wasm32") {
             // wgpu's web backend does not offer subgroups, and `enable subgroups;` would be needed there.
             wgpu::Features::empty()
         } else {
             wgpu::Features::SUBGROUP
+                | wgpu::Features::TIMESTAMP_QUERY
+                | wgpu::Features::PIPELINE_CACHE
         };
         let features = adapter.adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
@@ -134,16 +157,23 @@ impl Gpu {
                 .lost
                 .get_or_insert(format!("{reason:?}: {message}"));
         });
+        let info = adapter.adapter.get_info();
         Ok(Self {
             capabilities: Capabilities {
-                subgroups: features.contains(wgpu::Features::SUBGROUP),
-                software: adapter.adapter.get_info().device_type == wgpu::DeviceType::Cpu,
+                subgroups: if features.contains(wgpu::Features::SUBGROUP) {
+                    info.subgroup_min_size
+                } else {
+                    0
+                },
+                software: info.device_type == wgpu::DeviceType::Cpu,
             },
+            tuned: Tuned::new(options.tuning, &info, options.cache.clone()),
+            pipelines: Pipelines::new(&device, &info, options.cache, options.checked).await,
             device,
             queue,
             adapter,
             failures,
-            pipelines: Mutex::default(),
+            n_objects: AtomicU64::new(0),
         })
     }
 
@@ -153,6 +183,15 @@ impl Gpu {
         lock(&self.failures)
             .lost
             .get_or_insert("destroyed".to_owned());
+    }
+
+    /// Buffers, bind groups and pipelines made so far.
+    pub fn n_objects(&self) -> u64 {
+        self.n_objects.load(Ordering::Relaxed)
+    }
+
+    fn count_object(&self) {
+        self.n_objects.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The failure that the driver has reported since the last call, if any.
@@ -185,6 +224,7 @@ impl Gpu {
         if size > self.device.limits().max_buffer_size {
             return Err(out_of_memory());
         }
+        self.count_object();
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -207,88 +247,50 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// The pipeline of a shader, compiled on first use.
-    pub(super) async fn pipeline(
+    /// The buffers that a dispatch binds.
+    pub(super) fn bind_group(
         &self,
-        shader: &Shader,
-    ) -> Result<Arc<wgpu::ComputePipeline>, Error> {
-        if let Some(pipeline) = lock(&self.pipelines).get(shader) {
-            return Ok(pipeline.clone());
-        }
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self
-            .device
-            .create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(&shader.label),
-                source: wgpu::ShaderSource::Wgsl(shader.source().into()),
-            });
-        let constants: Vec<(&str, f64)> = shader
-            .constants
-            .iter()
-            .map(|&(name, value)| (name, value.into()))
-            .collect();
-        let pipeline = self
-            .device
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&shader.label),
-                layout: None,
-                module: &module,
-                entry_point: Some(shader.kernel),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: &constants,
-                    ..Default::default()
-                },
-                cache: None,
-            });
-        if let Some(cause) = scope.pop().await {
-            self.check()?;
-            return Err(Error::Shader {
-                adapter: self.adapter.name.clone(),
-                shader: shader.label.clone(),
-                cause: cause.to_string(),
-            });
-        }
-        let pipeline = Arc::new(pipeline);
-        lock(&self.pipelines).insert(shader.clone(), pipeline.clone());
-        Ok(pipeline)
+        pipeline: &wgpu::ComputePipeline,
+        label: &str,
+        entries: &[wgpu::BindGroupEntry<'_>],
+    ) -> wgpu::BindGroup {
+        self.count_object();
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(label),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries,
+        })
     }
 
-    /// Waits until everything submitted so far is done, so that its staging memory is free again.
-    pub(super) async fn finish(&self) -> Result<(), Error> {
+    /// Hands what was written so far to the device.
+    pub(super) fn submit(&self) -> Submission {
+        let index = self.queue.submit([]);
         let (sender, done) = signal();
         self.queue.on_submitted_work_done(move || sender.send(()));
-        self.wait()?;
-        done.await;
+        Submission { index, done }
+    }
+
+    /// Waits until a submission is done, and its staging memory free again.
+    pub(super) async fn done(&self, submission: Submission) -> Result<(), Error> {
+        self.wait(Some(submission.index))?;
+        submission.done.await;
         self.check()
     }
 
-    /// The first `n_bytes` of a mappable buffer, once all work that writes it is done.
-    pub(super) async fn map(&self, buffer: &wgpu::Buffer, n_bytes: u64) -> Result<Vec<u8>, Error> {
-        let (sender, mapped) = signal();
-        buffer.map_async(wgpu::MapMode::Read, 0..n_bytes, move |result| {
-            sender.send(result)
-        });
-        self.wait()?;
-        let result = mapped.await;
-        self.check()?;
-        let driver = |cause: String| Error::Driver {
-            adapter: self.adapter.name.clone(),
-            cause,
-        };
-        result.map_err(|cause| driver(cause.to_string()))?;
-        let view = buffer
-            .get_mapped_range(0..n_bytes)
-            .map_err(|cause| driver(cause.to_string()))?;
-        let bytes = view.to_vec();
-        drop(view);
-        buffer.unmap();
-        Ok(bytes)
+    /// Waits until everything written and submitted so far is done.
+    pub(super) async fn finish(&self) -> Result<(), Error> {
+        self.done(self.submit()).await
     }
 
-    /// Natively blocks until the device is idle; in a browser callbacks come from the event loop.
-    fn wait(&self) -> Result<(), Error> {
+    /// Natively blocks until a submission is done, or all of them; in a browser callbacks come from
+    /// the event loop.
+    #[cfg_attr(target_arch = "wasm32", expect(unused_variables, reason = "see above"))]
+    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), Error> {
         #[cfg(not(target_arch = "wasm32"))]
-        if let Err(cause) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+        if let Err(cause) = self.device.poll(wgpu::PollType::Wait {
+            submission_index: submission,
+            timeout: None,
+        }) {
             self.check()?;
             return Err(Error::Driver {
                 adapter: self.adapter.name.clone(),
@@ -299,19 +301,92 @@ impl Gpu {
     }
 }
 
+/// A function of each item, begun at once: natively on as many threads as run at a time.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) struct Begun<R>(Option<std::thread::JoinHandle<Vec<R>>>);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<R: Send + 'static> Begun<R> {
+    pub(super) fn new<T: Send + Sync + 'static>(
+        items: Vec<T>,
+        f: impl Fn(&T) -> R + Send + Sync + 'static,
+    ) -> Self {
+        if items.is_empty() {
+            return Self(None);
+        }
+        let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Some(std::thread::spawn(move || {
+            let next = AtomicUsize::new(0);
+            let work = || -> Vec<R> {
+                let items = std::iter::from_fn(|| items.get(next.fetch_add(1, Ordering::Relaxed)));
+                items.map(&f).collect()
+            };
+            std::thread::scope(|scope| {
+                let threads = (0..n_threads.min(items.len())).map(|_| scope.spawn(work));
+                let threads: Vec<_> = threads.collect();
+                let done = threads.into_iter().map(|thread| thread.join());
+                done.flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
+                    .collect()
+            })
+        })))
+    }
+
+    /// The results, in any order.
+    pub(super) fn finish(mut self) -> Vec<R> {
+        let done = self.0.take().map(|thread| thread.join());
+        done.map_or(vec![], |done| {
+            done.unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+}
+
+/// Drivers do not like a program to end while they compile.
+#[cfg(not(target_arch = "wasm32"))]
+impl<R> Drop for Begun<R> {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // Its panic, if any, is not this thread's.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A function of each item. A browser compiles elsewhere by itself.
+#[cfg(target_arch = "wasm32")]
+pub(super) struct Begun<R>(Vec<R>);
+
+#[cfg(target_arch = "wasm32")]
+impl<R> Begun<R> {
+    pub(super) fn new<T>(items: Vec<T>, f: impl Fn(&T) -> R) -> Self {
+        Self(items.iter().map(f).collect())
+    }
+
+    pub(super) fn finish(self) -> Vec<R> {
+        self.0
+    }
+}
+
+/// Work that the device was given.
+#[derive(Debug)]
+pub(super) struct Submission {
+    index: wgpu::SubmissionIndex,
+    done: Signal<()>,
+}
+
 /// A value that a callback delivers once.
-struct Signal<T>(Arc<Mutex<(Option<T>, Option<std::task::Waker>)>>);
+#[derive(Debug)]
+pub(super) struct Signal<T>(Arc<Mutex<(Option<T>, Option<std::task::Waker>)>>);
 
 /// The callback's end of a [`Signal`].
-struct Sender<T>(Signal<T>);
+pub(super) struct Sender<T>(Signal<T>);
 
-fn signal<T>() -> (Sender<T>, Signal<T>) {
+pub(super) fn signal<T>() -> (Sender<T>, Signal<T>) {
     let shared = Arc::new(Mutex::new((None, None)));
     (Sender(Signal(shared.clone())), Signal(shared))
 }
 
 impl<T> Sender<T> {
-    fn send(&self, value: T) {
+    pub(super) fn send(&self, value: T) {
         let mut slot = lock(&self.0.0);
         slot.0 = Some(value);
         if let Some(waker) = slot.1.take() {

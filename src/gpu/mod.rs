@@ -3,11 +3,16 @@
 mod bandwidth;
 mod call;
 mod device;
+mod pipelines;
+mod profile;
+mod readback;
 mod state;
+mod tune;
 mod weights;
 
-pub use device::{Adapter, Gpu, adapters};
-pub use state::State;
+pub use device::{Adapter, Gpu, GpuOptions, adapters};
+pub use state::{MAX_IN_FLIGHT, State, Ticket};
+pub use tune::Tuning;
 pub use weights::Weights;
 
 /// What can go wrong on a device.
@@ -64,6 +69,12 @@ pub enum Error {
         adapter: String,
         /// What the driver said.
         cause: String,
+    },
+    /// Kernels cannot be timed.
+    #[error("{adapter}: the driver has no timestamp queries, which kernel times come from")]
+    NoTimestamps {
+        /// The adapter.
+        adapter: String,
     },
     /// Anything else that the driver reports.
     #[error("{adapter}: {cause}")]

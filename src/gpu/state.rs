@@ -4,25 +4,40 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::readback::Readback;
 use super::{Error, Gpu, Weights};
 use crate::graph::{Graph, RopeId};
-use crate::kernels::{Row, sample::Sampler, shader};
-use crate::plan::{Buffer, Plan, Settings, Size, Slot};
+use crate::kernels::{Bounds, Row, Shader, sample::Sampler};
+use crate::plan::{Buffer, Dispatch, Plan, Settings, Size, Slot, int8_bytes};
 
 /// Everything that a session keeps on the device.
 pub struct State {
-    gpu: Arc<Gpu>,
+    pub(super) gpu: Arc<Gpu>,
     weights: Arc<Weights>,
     buffers: HashMap<Buffer, wgpu::Buffer>,
-    bound: HashMap<Size, Vec<Bound>>,
-    read: wgpu::Buffer,
+    pub(super) bound: HashMap<Size, Vec<Bound>>,
+    read: Readback,
+    /// Results of submitted steps, one after the other around.
+    ring: Vec<Readback>,
+    n_submitted: u64,
+    bounds: Bounds,
 }
 
+/// Steps whose results may be on their way at a time.
+pub const MAX_IN_FLIGHT: u32 = 8;
+
+/// A submitted step, to be waited for.
+#[derive(Debug)]
+#[must_use = "a step's result is there once it is waited for"]
+pub struct Ticket(u64);
+
 /// A dispatch with its pipeline and bind group.
-struct Bound {
-    pipeline: Arc<wgpu::ComputePipeline>,
-    group: wgpu::BindGroup,
-    workgroups: [u32; 3],
+pub(super) struct Bound {
+    /// Of its shader.
+    pub(super) label: String,
+    pub(super) pipeline: Arc<wgpu::ComputePipeline>,
+    pub(super) group: wgpu::BindGroup,
+    pub(super) workgroups: [u32; 3],
 }
 
 /// Alignment of a dispatch's parameters within their buffer (WebGPU's default limit).
@@ -48,7 +63,7 @@ impl State {
         let sequences = u64::from(settings.n_sequences);
         let positions = u64::from(settings.n_ctx) * sequences;
         let mut wanted = vec![
-            (Buffer::Zero, 4),
+            (Buffer::Zero, 16),
             (Buffer::Rows, rows * size_of::<Row>() as u64),
             (Buffer::OutRows, n_out * 4),
             (Buffer::Tokens, positions * 4),
@@ -57,12 +72,13 @@ impl State {
             // Only the last row of each sequence is ever drawn from.
             (Buffer::Scores, sequences.min(n_out) * u64::from(vocab) * 4),
             (Buffer::Sampled, n_out * 4),
+            (Buffer::Int8, int8_bytes(graph, settings, size.rows)),
         ];
         for (slot, shape) in slots.iter().enumerate() {
             wanted.push((Buffer::Slot(slot as u32), shape.n_bytes(size)));
         }
         for (layer, &dim) in graph.cache_dims().iter().enumerate() {
-            let n_bytes = positions * u64::from(dim) * settings.cache.n_bytes() as u64;
+            let n_bytes = positions * settings.cache.row_bytes(u64::from(dim));
             wanted.push((Buffer::Keys(layer as u32), n_bytes));
             wanted.push((Buffer::Values(layer as u32), n_bytes));
         }
@@ -80,18 +96,46 @@ impl State {
                 gpu.buffer(&format!("{key:?}"), n_bytes, storage).await?,
             );
         }
-        let read = read_buffer(&gpu, n_out * 4).await?;
+        let read = Readback::new(&gpu, n_out * 4).await?;
+        let mut ring = vec![];
+        for _ in 0..MAX_IN_FLIGHT {
+            ring.push(Readback::new(&gpu, n_out * 4).await?);
+        }
         Ok(Self {
             gpu,
             weights,
             buffers,
             bound: HashMap::new(),
             read,
+            ring,
+            n_submitted: 0,
+            bounds: Bounds {
+                rows: size.rows,
+                n_sequences: settings.n_sequences,
+                n_ctx: settings.n_ctx,
+            },
         })
     }
 
     /// Writes a buffer from byte `offset` on. Ordered with the steps around it.
+    ///
+    /// # Panics
+    /// Where rows name a sequence, a position or a row that there is not.
     pub fn write(&self, buffer: Buffer, offset: u64, bytes: &[u8]) {
+        // The shaders take these as they are.
+        let sound = match buffer {
+            Buffer::Rows => {
+                let rows: Vec<Row> = bytemuck::pod_collect_to_vec(bytes);
+                let aligned = offset.is_multiple_of(size_of::<Row>() as u64);
+                aligned && rows.iter().all(|&row| self.bounds.contain(row))
+            }
+            Buffer::OutRows => {
+                let rows: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
+                rows.iter().all(|&row| row < self.bounds.rows)
+            }
+            _ => true,
+        };
+        assert!(sound, "{buffer:?} beyond {:?}", self.bounds);
         self.gpu
             .queue
             .write_buffer(self.buffer(buffer), offset, bytes);
@@ -107,37 +151,81 @@ impl State {
         range: Range<usize>,
         read: Option<(Buffer, u64)>,
     ) -> Result<Vec<u8>, Error> {
-        self.gpu.check()?;
-        self.bind(plan).await?;
-        if let Some((_, n_bytes)) = read
-            && n_bytes > self.read.size()
-        {
-            self.read = read_buffer(&self.gpu, n_bytes).await?;
-        }
-        let mut encoder = self
-            .gpu
-            .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        if !range.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            let mut last: Option<&Arc<wgpu::ComputePipeline>> = None;
-            for bound in &self.bound[&plan.size][range] {
-                if !last.is_some_and(|last| Arc::ptr_eq(last, &bound.pipeline)) {
-                    pass.set_pipeline(&bound.pipeline);
-                    last = Some(&bound.pipeline);
-                }
-                pass.set_bind_group(0, &bound.group, &[]);
-                let [x, y, z] = bound.workgroups;
-                pass.dispatch_workgroups(x, y, z);
-            }
-        }
+        let encoder = self.encode(plan, range).await?;
         let Some((buffer, n_bytes)) = read else {
             self.gpu.queue.submit([encoder.finish()]);
             return self.gpu.check().map(|()| vec![]);
         };
-        encoder.copy_buffer_to_buffer(self.buffer(buffer), 0, &self.read, 0, n_bytes);
-        self.gpu.queue.submit([encoder.finish()]);
-        self.gpu.map(&self.read, n_bytes).await
+        if n_bytes > self.read.n_bytes() {
+            self.read = Readback::new(&self.gpu, n_bytes).await?;
+        }
+        let source = self.buffer(buffer).clone();
+        self.read
+            .submit(&self.gpu, encoder, &source, n_bytes)
+            .await?;
+        self.read.receive(&self.gpu).await
+    }
+
+    /// Submits a whole plan, and a read of the first `n_bytes` of a buffer behind it, at most 4 for
+    /// each row of logits. Makes nothing and waits for nothing, unless [`MAX_IN_FLIGHT`] steps are
+    /// on their way: then it waits for the oldest.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub async fn submit(
+        &mut self,
+        plan: &Plan,
+        (buffer, n_bytes): (Buffer, u64),
+    ) -> Result<Ticket, Error> {
+        let encoder = self.encode(plan, 0..plan.dispatches.len()).await?;
+        let source = self.buffer(buffer).clone();
+        let ticket = Ticket(self.n_submitted);
+        self.ring[ticket.slot()]
+            .submit(&self.gpu, encoder, &source, n_bytes)
+            .await?;
+        self.n_submitted += 1;
+        Ok(ticket)
+    }
+
+    /// Waits for a submitted step, not for those behind it, and returns what it reads.
+    ///
+    /// # Errors
+    /// What the device reports.
+    ///
+    /// # Panics
+    /// Where [`MAX_IN_FLIGHT`] more steps have been submitted since.
+    pub async fn wait(&mut self, ticket: Ticket) -> Result<Vec<u8>, Error> {
+        assert!(
+            self.n_submitted - ticket.0 <= u64::from(MAX_IN_FLIGHT),
+            "at most MAX_IN_FLIGHT steps are waited for"
+        );
+        self.ring[ticket.slot()].receive(&self.gpu).await
+    }
+
+    /// Some dispatches of a plan in one pass.
+    async fn encode(
+        &mut self,
+        plan: &Plan,
+        range: Range<usize>,
+    ) -> Result<wgpu::CommandEncoder, Error> {
+        self.gpu.check()?;
+        self.bind(plan).await?;
+        let mut encoder = self
+            .gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        if range.is_empty() {
+            return Ok(encoder);
+        }
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        record(&mut pass, &self.bound[&plan.size][range]);
+        drop(pass);
+        Ok(encoder)
+    }
+
+    /// Whether the adapter computes on the host's processor.
+    pub fn is_software(&self) -> bool {
+        self.gpu.capabilities.software
     }
 
     /// Size of a buffer in bytes.
@@ -154,12 +242,35 @@ impl State {
     }
 
     /// Makes the pipelines and bind groups of a plan, once.
-    async fn bind(&mut self, plan: &Plan) -> Result<(), Error> {
+    ///
+    /// # Panics
+    /// Where a call would reach beyond its buffers.
+    pub(super) async fn bind(&mut self, plan: &Plan) -> Result<(), Error> {
         if self.bound.contains_key(&plan.size) {
             return Ok(());
         }
-        let mut params = vec![0u8; plan.dispatches.len() * UNIFORM_ALIGN];
-        for (slot, dispatch) in params.chunks_exact_mut(UNIFORM_ALIGN).zip(&plan.dispatches) {
+        self.tune(plan).await?;
+        let calls = plan.dispatches.iter();
+        let calls: Vec<(&Dispatch, Shader)> = calls
+            .map(|dispatch| (dispatch, self.gpu.shader(&dispatch.call)))
+            .collect();
+        let bound = self.bind_calls(&calls).await?;
+        self.bound.insert(plan.size, bound);
+        Ok(())
+    }
+
+    /// Makes the pipelines and bind groups of some calls.
+    ///
+    /// # Panics
+    /// Where a call would reach beyond its buffers.
+    pub(super) async fn bind_calls(
+        &self,
+        calls: &[(&Dispatch, Shader)],
+    ) -> Result<Vec<Bound>, Error> {
+        let shaders: Vec<Shader> = calls.iter().map(|(_, shader)| shader.clone()).collect();
+        self.gpu.compile(&shaders).await?;
+        let mut params = vec![0u8; calls.len() * UNIFORM_ALIGN];
+        for (slot, (dispatch, _)) in params.chunks_exact_mut(UNIFORM_ALIGN).zip(calls) {
             let bytes = dispatch.call.params();
             slot[..bytes.len()].copy_from_slice(bytes);
         }
@@ -170,9 +281,16 @@ impl State {
             .await?;
         self.gpu.queue.write_buffer(&uniform, 0, &params);
         let mut bound = vec![];
-        for (i, dispatch) in plan.dispatches.iter().enumerate() {
-            let shader = shader(&dispatch.call, &self.gpu.capabilities);
-            let pipeline = self.gpu.pipeline(&shader).await?;
+        for (i, (dispatch, shader)) in calls.iter().enumerate() {
+            let have = |&(binding, buffer): &(u32, Buffer)| (binding, self.buffer(buffer).size());
+            let have: Vec<(u32, u64)> = dispatch.bindings.iter().map(have).collect();
+            assert!(
+                dispatch.call.fits(&self.bounds, &have),
+                "{} {:?} reaches beyond {have:?}",
+                dispatch.label,
+                dispatch.call
+            );
+            let pipeline = self.gpu.pipeline(shader).await?;
             let mut entries = vec![wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -187,33 +305,36 @@ impl State {
                     resource: self.buffer(buffer).as_entire_binding(),
                 }
             }));
-            let group = self
-                .gpu
-                .device
-                .create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some(&shader.label),
-                    layout: &pipeline.get_bind_group_layout(0),
-                    entries: &entries,
-                });
             bound.push(Bound {
+                label: shader.label.clone(),
+                group: self.gpu.bind_group(&pipeline, &shader.label, &entries),
                 pipeline,
-                group,
-                workgroups: dispatch.call.workgroups(&shader),
+                workgroups: dispatch.call.workgroups(shader),
             });
         }
         self.gpu.check()?;
-        self.bound.insert(plan.size, bound);
-        Ok(())
+        Ok(bound)
     }
 }
 
-async fn read_buffer(gpu: &Gpu, n_bytes: u64) -> Result<wgpu::Buffer, Error> {
-    gpu.buffer(
-        "readback",
-        n_bytes,
-        wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-    )
-    .await
+/// Records calls one after the other.
+pub(super) fn record(pass: &mut wgpu::ComputePass<'_>, bound: &[Bound]) {
+    let mut last: Option<&Arc<wgpu::ComputePipeline>> = None;
+    for bound in bound {
+        if !last.is_some_and(|last| Arc::ptr_eq(last, &bound.pipeline)) {
+            pass.set_pipeline(&bound.pipeline);
+            last = Some(&bound.pipeline);
+        }
+        pass.set_bind_group(0, &bound.group, &[]);
+        let [x, y, z] = bound.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+impl Ticket {
+    fn slot(&self) -> usize {
+        (self.0 % u64::from(MAX_IN_FLIGHT)) as usize
+    }
 }
 
 impl std::fmt::Debug for State {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::device::Submission;
 use super::{Error, Gpu};
 use crate::graph::{Graph, WeightId};
 use crate::plan::{Part, WeightLayout};
@@ -11,12 +12,15 @@ use crate::plan::{Part, WeightLayout};
 pub struct Weights {
     pub(super) buffers: HashMap<(WeightId, u32, Part), wgpu::Buffer>,
     layouts: Vec<WeightLayout>,
-    /// Bytes written since the device was last known to have taken them.
+    /// Bytes written and not yet submitted.
     pending: u64,
+    /// The submission that the device may still be at.
+    in_flight: Option<Submission>,
 }
 
-/// Bytes in flight from host to device, at most: bounds the staging memory.
-const MAX_PENDING: u64 = 32 << 20;
+/// Bytes that are submitted together. The device takes them while the next are read and packed,
+/// so that staging memory holds twice as many: 1.6 s for 2.6 s with 2.5 GB of bf16 on llvmpipe.
+const MAX_PENDING: u64 = 16 << 20;
 
 impl Weights {
     /// Allocates every parameter.
@@ -26,13 +30,14 @@ impl Weights {
     pub async fn new(gpu: &Gpu, graph: &Graph, layouts: &[WeightLayout]) -> Result<Self, Error> {
         let mut buffers = HashMap::new();
         for (i, layout) in layouts.iter().enumerate() {
-            let row = layout.packed_row();
-            for (chunk, rows) in layout.chunks.iter().enumerate() {
-                for (part, words) in [(Part::Values, row.q_words), (Part::Scales, row.s_words)] {
+            for chunk in 0..layout.chunks.len() {
+                let words = layout.piece_words(chunk);
+                for (part, words) in [(Part::Values, words.q_words), (Part::Scales, words.s_words)]
+                {
                     if words == 0 {
                         continue;
                     }
-                    let n_bytes = 4 * words as u64 * u64::from(rows.end - rows.start);
+                    let n_bytes = 4 * words as u64;
                     let usage = wgpu::BufferUsages::STORAGE
                         | wgpu::BufferUsages::COPY_DST
                         | wgpu::BufferUsages::COPY_SRC;
@@ -45,6 +50,7 @@ impl Weights {
             buffers,
             layouts: layouts.to_vec(),
             pending: 0,
+            in_flight: None,
         })
     }
 
@@ -63,24 +69,29 @@ impl Weights {
         let layout = &self.layouts[id.0 as usize];
         let row = layout.packed_row();
         let end_row = first_row + (q.len() / row.q_words) as u32;
-        for (chunk, rows, at) in layout.pieces(first_row..end_row) {
-            for (part, words, data) in [
-                (Part::Values, row.q_words, q),
-                (Part::Scales, row.s_words, s),
+        // What others put behind a vector must stay.
+        let own = layout.n_words();
+        for (on, chunk, at, rows) in layout.places(id, first_row..end_row) {
+            for (part, words, own, at, data) in [
+                (Part::Values, row.q_words, own.q_words, at.q_words, q),
+                (Part::Scales, row.s_words, own.s_words, at.s_words, s),
             ] {
-                let Some(buffer) = self.buffers.get(&(id, chunk, part)) else {
+                let Some(buffer) = self.buffers.get(&(on, chunk, part)) else {
                     continue;
                 };
                 let source = |row: u32| (row - first_row) as usize * words;
                 let data = &data[source(rows.start)..source(rows.end)];
-                let offset = 4 * words as u64 * u64::from(at);
+                let data = &data[..data.len().min(own)];
                 gpu.queue
-                    .write_buffer(buffer, offset, bytemuck::cast_slice(data));
+                    .write_buffer(buffer, 4 * at as u64, bytemuck::cast_slice(data));
             }
         }
         self.pending += 4 * (q.len() + s.len()) as u64;
         if self.pending >= MAX_PENDING {
-            self.flush(gpu).await?;
+            self.pending = 0;
+            if let Some(before) = self.in_flight.replace(gpu.submit()) {
+                gpu.done(before).await?;
+            }
         }
         Ok(())
     }
@@ -91,7 +102,7 @@ impl Weights {
     /// What the device reports.
     pub async fn flush(&mut self, gpu: &Gpu) -> Result<(), Error> {
         self.pending = 0;
-        gpu.queue.submit([]);
+        self.in_flight = None;
         gpu.finish().await
     }
 }

@@ -5,7 +5,7 @@
 
 mod op;
 
-pub use op::{Activation, Op};
+pub use op::{Activation, HeadNorm, Op, Projection};
 
 use std::fmt;
 
@@ -61,13 +61,13 @@ pub struct Rope {
     pub interleaved: bool,
 }
 
-/// One operation and the value that it makes. A cache write makes none.
+/// One operation and the value that it makes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// What is done.
     pub op: Op,
     /// What it makes.
-    pub out: Option<ValueId>,
+    pub out: ValueId,
     /// Where in the model, for listings: `layers.3.attention`.
     pub label: String,
 }
@@ -127,7 +127,7 @@ impl Graph {
 
     /// The value made last: the logits of a whole model.
     pub fn result(&self) -> Option<ValueId> {
-        self.nodes.iter().rev().find_map(|node| node.out)
+        self.nodes.last().map(|node| node.out)
     }
 
     /// Names the part of the model that the next operations belong to.
@@ -182,16 +182,16 @@ impl Graph {
             expected: rule.expected,
             found: rule.found,
         })?;
-        if let Op::CacheWrite { layer, .. } = op {
+        if let Op::CacheWrite { layer, qkv, .. } = op {
+            let kv_dim = (self.values[qkv.0 as usize].cols - value.cols) / 2;
             let dims = &mut self.cache_dims;
-            dims.resize(dims.len().max(layer as usize + 1), value.cols);
+            dims.resize(dims.len().max(layer as usize + 1), kv_dim);
         }
         self.values.push(value);
         let id = ValueId(self.values.len() as u32 - 1);
-        let makes_value = !matches!(op, Op::CacheWrite { .. });
         self.nodes.push(Node {
             op,
-            out: makes_value.then_some(id),
+            out: id,
             label: self.label.clone(),
         });
         Ok(id)
@@ -201,13 +201,8 @@ impl Graph {
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for node in &self.nodes {
-            match node.out {
-                Some(id) => {
-                    let value = self.values[id.0 as usize];
-                    write!(f, "%{} [{:?}, {}] = ", id.0, value.rows, value.cols)?;
-                }
-                None => write!(f, "  ")?,
-            }
+            let value = self.values[node.out.0 as usize];
+            write!(f, "%{} [{:?}, {}] = ", node.out.0, value.rows, value.cols)?;
             writeln!(f, "{:?}  # {}", node.op, node.label)?;
         }
         Ok(())

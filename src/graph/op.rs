@@ -11,6 +11,26 @@ pub enum Activation {
     Gelu,
 }
 
+/// One matrix of a [`Op::Linear`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// `[outputs, inputs]`.
+    pub weight: WeightId,
+    /// `[outputs]`.
+    pub bias: Option<WeightId>,
+}
+
+/// Root-mean-square norms over the heads of queries and keys (Qwen3).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadNorm {
+    /// Gains of the queries, `[head_dim]`.
+    pub q: WeightId,
+    /// Gains of the keys, `[head_dim]`.
+    pub k: WeightId,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
 /// An operation on rows. Shapes are `[rows, cols]`; `x`, `a`, `b` and the like are earlier values.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -30,32 +50,28 @@ pub enum Op {
         /// Added to the mean square.
         eps: f32,
     },
-    /// `x · weightᵀ + bias` → `[rows of x, rows of weight]`.
+    /// `x · weightᵀ + bias` for each projection, side by side → `[rows of x, sum of their outputs]`.
     Linear {
         /// The input.
         x: ValueId,
-        /// `[outputs, inputs]`.
-        weight: WeightId,
-        /// `[outputs]`.
-        bias: Option<WeightId>,
+        /// Projections of the same input.
+        parts: Vec<Projection>,
     },
-    /// Rotates each head of `x` by its row's position → as `x`.
-    Rope {
-        /// `[Step, n_heads * head_dim]`.
-        x: ValueId,
-        /// Width of a head.
-        head_dim: u32,
-        /// The frequencies; twice their number of dimensions are rotated.
-        rope: RopeId,
-    },
-    /// Stores keys and values of the step's rows in `layer`'s cache. Makes no value.
+    /// Norms and rotates the heads of queries and keys, stores keys and values of the step's rows in `layer`'s cache
+    /// → the queries, `[Step, n_heads * head_dim]`.
     CacheWrite {
         /// Which cache.
         layer: u32,
-        /// `[Step, n_kv_heads * head_dim]`.
-        k: ValueId,
-        /// `[Step, n_kv_heads * head_dim]`.
-        v: ValueId,
+        /// Queries, keys and values side by side: `[Step, (n_heads + 2 * n_kv_heads) * head_dim]`.
+        qkv: ValueId,
+        /// Heads of the queries.
+        n_heads: u32,
+        /// Width of a head.
+        head_dim: u32,
+        /// A norm over each head of queries and keys, before the rotation.
+        norm: Option<HeadNorm>,
+        /// Frequencies by which queries and keys are rotated; twice their number of dimensions are.
+        rope: Option<RopeId>,
     },
     /// Causal attention of `q` over `layer`'s cache, which must hold the step's rows → as `q`.
     Attention {
@@ -72,13 +88,11 @@ pub enum Op {
         /// Bends the scores into ±softcap.
         softcap: Option<f32>,
     },
-    /// `act(gate) * up` → as `gate`.
+    /// `act(gate) * up` → half as wide as `x`.
     GatedAct {
-        /// Goes through the activation.
-        gate: ValueId,
-        /// Multiplies it.
-        up: ValueId,
-        /// The activation.
+        /// Gate and up, side by side.
+        x: ValueId,
+        /// What the gate goes through.
         activation: Activation,
     },
     /// `a + b` → as `a`.
@@ -131,7 +145,6 @@ impl Op {
             Op::Embed { .. } => "embed",
             Op::RmsNorm { .. } => "rms_norm",
             Op::Linear { .. } => "linear",
-            Op::Rope { .. } => "rope",
             Op::CacheWrite { .. } => "cache_write",
             Op::Attention { .. } => "attention",
             Op::GatedAct { .. } => "gated_act",
@@ -146,16 +159,15 @@ impl Op {
             Op::Embed { .. } => vec![],
             Op::RmsNorm { x, .. }
             | Op::Linear { x, .. }
-            | Op::Rope { x, .. }
+            | Op::GatedAct { x, .. }
             | Op::OutRows { x } => vec![x],
-            Op::CacheWrite { k, v, .. } => vec![k, v],
+            Op::CacheWrite { qkv, .. } => vec![qkv],
             Op::Attention { q, .. } => vec![q],
-            Op::GatedAct { gate, up, .. } => vec![gate, up],
             Op::Add { a, b } => vec![a, b],
         }
     }
 
-    /// Shape of the result, or the rule that is broken. A cache write gives the shape of `k`.
+    /// Shape of the result, or the rule that is broken.
     pub(super) fn output(&self, graph: &Graph) -> Result<Value, Rule> {
         let value = |id: ValueId| graph.values[id.0 as usize];
         let weight = |id: WeightId| &graph.weights[id.0 as usize];
@@ -175,27 +187,50 @@ impl Op {
                 multiple("width of x", weight(w).cols, value(x).cols)?;
                 Ok(value(x))
             }
-            Op::Linear { x, weight: w, bias } => {
+            Op::Linear { x, ref parts } => {
                 quads(value(x).cols)?;
-                equal("inputs of the weight", value(x).cols, weight(w).cols)?;
-                if let Some(bias) = bias {
-                    equal("length of the bias", weight(w).rows, weight(bias).cols)?;
+                let mut cols = 0;
+                for part in parts {
+                    let w = weight(part.weight);
+                    equal("inputs of the weight", value(x).cols, w.cols)?;
+                    if let Some(bias) = part.bias {
+                        equal("length of the bias", w.rows, weight(bias).cols)?;
+                    }
+                    cols += w.rows;
                 }
                 Ok(Value {
                     rows: value(x).rows,
-                    cols: weight(w).rows,
+                    cols,
                 })
             }
-            Op::Rope { x, head_dim, rope } => {
-                multiple("width of x", head_dim, value(x).cols)?;
-                let rotary_dim = 2 * graph.ropes[rope.0 as usize].inv_freq.len() as u32;
-                equal("rotary_dim", rotary_dim.min(head_dim), rotary_dim)?;
-                Ok(value(x))
-            }
-            Op::CacheWrite { k, v, .. } => {
-                quads(value(k).cols)?;
-                equal("width of v", value(k).cols, value(v).cols)?;
-                Ok(value(k))
+            Op::CacheWrite {
+                qkv,
+                n_heads,
+                head_dim,
+                norm,
+                rope,
+                ..
+            } => {
+                quads(head_dim)?;
+                let q_dim = n_heads * head_dim;
+                let kv_dims = value(qkv).cols.saturating_sub(q_dim);
+                multiple("width of keys and values", 2 * head_dim, kv_dims)?;
+                if let Some(norm) = norm {
+                    equal(
+                        "length of the queries' gains",
+                        head_dim,
+                        weight(norm.q).cols,
+                    )?;
+                    equal("length of the keys' gains", head_dim, weight(norm.k).cols)?;
+                }
+                if let Some(rope) = rope {
+                    let rotary_dim = 2 * graph.ropes[rope.0 as usize].inv_freq.len() as u32;
+                    equal("rotary_dim", rotary_dim.min(head_dim), rotary_dim)?;
+                }
+                Ok(Value {
+                    rows: value(qkv).rows,
+                    cols: q_dim,
+                })
             }
             Op::Attention {
                 layer, q, head_dim, ..
@@ -212,7 +247,14 @@ impl Op {
                 multiple("width of q", kv_dim, value(q).cols)?;
                 Ok(value(q))
             }
-            Op::GatedAct { gate: a, up: b, .. } | Op::Add { a, b } => {
+            Op::GatedAct { x, .. } => {
+                multiple("width of gate and up", 8, value(x).cols)?;
+                Ok(Value {
+                    cols: value(x).cols / 2,
+                    ..value(x)
+                })
+            }
+            Op::Add { a, b } => {
                 quads(value(a).cols)?;
                 equal("width of the second input", value(a).cols, value(b).cols)?;
                 Ok(value(a))

@@ -1,8 +1,15 @@
-//! Causal attention of a step's rows over the cache of their sequences. See `shaders/attention.wgsl`.
+//! Causal attention of a step's rows over the cache of their sequences. See `shaders/lib/attention.wgsl`.
+//!
+//! Three kernels compute it: `attention` for few rows, `attention_tile` for many, and
+//! `attention_lane` for devices that are a CPU in disguise.
 
-/// Mirrors `Params` in `shaders/attention.wgsl`.
+use super::bounds::{Bounds, n_bytes, row_bytes};
+use super::{CacheType, Capabilities, Shader};
+use std::ops::Range;
+
+/// Mirrors `Params` in `shaders/lib/attention.wgsl`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     /// Rows of `q`.
     pub rows: u32,
@@ -20,9 +27,127 @@ pub struct Params {
     pub scale: f32,
     /// Bends scores into ±softcap (Gemma 2); 0 for none.
     pub softcap: f32,
+    /// Most parts that a row's keys are split into, at least 1; with more than one `y` holds records,
+    /// see [`record_len`].
+    pub n_splits: u32,
+    /// Unused.
+    pub pad0: u32,
+    /// Unused.
+    pub pad1: u32,
+    /// Unused.
+    pub pad2: u32,
 }
 
-/// One workgroup a row and query head.
-pub fn workgroups(params: &Params) -> [u32; 3] {
-    [params.n_heads, params.rows, 1]
+/// Keys are split in tiles of so many.
+pub const SPLIT_KEYS: u32 = 128;
+
+/// The keys of each split that has some, for a row that sees `keys`: tiles of [`SPLIT_KEYS`], as many to each
+/// split. A short context makes one split.
+pub fn splits(keys: Range<u32>, n_splits: u32) -> impl Iterator<Item = Range<u32>> {
+    let n_tiles = keys.len().div_ceil(SPLIT_KEYS as usize) as u32;
+    let each = n_tiles.div_ceil(n_splits).max(1) * SPLIT_KEYS;
+    keys.clone()
+        .step_by(each as usize)
+        .map(move |start| start..keys.end.min(start + each))
+}
+
+/// Elements of one split's record of one head, where `y` is `[rows, n_splits, n_heads, record_len]`.
+///
+/// A record holds the split's own result, `head_dim` elements, then `max`, `sum`, `n_live` and 0: the maximum
+/// of its scores, the sum of their exponentials above it, and how many splits of the row have keys. Records
+/// beyond `n_live` are not written; that of split 0 has four zeros behind its result for a padding row. With
+/// `weight_s = sum_s * exp(max_s - max of all max_s)` the row's result is
+/// `sum over s < n_live of weight_s * result_s / sum over s < n_live of weight_s`.
+pub const fn record_len(head_dim: u32) -> u32 {
+    head_dim + 4
+}
+
+/// From how many rows on the rows are taken in tiles.
+const TILE_ROWS: u32 = 8;
+
+/// The kernel that runs a call.
+pub(super) fn kernel(params: &Params, capabilities: &Capabilities) -> &'static str {
+    if capabilities.software && params.head_dim <= 128 {
+        "attention_lane"
+    } else if params.rows >= TILE_ROWS && params.n_splits == 1 && params.head_dim <= 256 {
+        "attention_tile"
+    } else {
+        "attention"
+    }
+}
+
+/// Constants of that kernel.
+pub(super) fn constants(params: &Params, capabilities: &Capabilities) -> Vec<(&'static str, u32)> {
+    let quads = params.head_dim / 4;
+    let group = params.n_heads / params.n_kv_heads;
+    match kernel(params, capabilities) {
+        "attention_lane" => vec![("WG", 8), ("HEADS", group.min(4)), ("QUADS", quads)],
+        "attention_tile" => {
+            let wg = if params.rows <= 16 { 64 } else { 128 };
+            vec![("WG", wg), ("QUADS", quads)]
+        }
+        _ => {
+            // Eight queries of 512 elements would not fit in workgroup memory.
+            let fours = if group > 4 && quads <= 64 { 2 } else { 1 };
+            vec![("WG", 128), ("FOURS", fours), ("QUADS", quads)]
+        }
+    }
+}
+
+/// What tells the kernel's shapes apart: the width of a head, by the heads or rows of a workgroup.
+pub(super) fn shape(params: &Params, capabilities: &Capabilities) -> String {
+    let constants = constants(params, capabilities);
+    let per_workgroup = constants.iter().find_map(|&(name, value)| match name {
+        "HEADS" => Some(value),
+        "FOURS" => Some(4 * value),
+        _ => None,
+    });
+    let rows = constants[0].1 / 4;
+    format!("{}x{}", params.head_dim, per_workgroup.unwrap_or(rows))
+}
+
+/// Workgroups of the kernel that a shader has.
+pub(super) fn workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
+    let heads = match shader.kernel {
+        "attention_tile" => {
+            let rows = shader.constant("WG") / 4;
+            return [params.n_heads, params.rows.div_ceil(rows), 1];
+        }
+        "attention_lane" => shader.constant("HEADS"),
+        _ => 4 * shader.constant("FOURS"),
+    };
+    let n_chunks = (params.n_heads / params.n_kv_heads).div_ceil(heads);
+    [params.n_kv_heads * n_chunks, params.n_splits, params.rows]
+}
+
+/// Bytes of `rows`, `q`, `k`, `v` and `y`.
+///
+/// # Panics
+/// Where the heads are no whole groups, or a head is wider than the workgroup memory.
+pub fn needs(params: &Params, cache: CacheType, bounds: &Bounds) -> [u64; 5] {
+    let Params {
+        rows,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        n_ctx,
+        n_splits,
+        ..
+    } = *params;
+    assert!(
+        n_splits > 0 && n_kv_heads > 0 && n_heads > 0 && n_heads % n_kv_heads == 0,
+        "{params:?}"
+    );
+    assert!(
+        head_dim % 4 == 0 && (4..=512).contains(&head_dim),
+        "{params:?}"
+    );
+    let kv_dim = n_kv_heads.saturating_mul(head_dim);
+    let q = n_bytes(&[rows, n_heads, head_dim]);
+    let cached = bounds.cache_bytes(n_ctx, kv_dim, cache);
+    let y = match n_splits {
+        1 => q,
+        _ => n_bytes(&[rows, n_splits, n_heads, record_len(head_dim)]),
+    };
+    [row_bytes(rows), q, cached, cached, y]
 }

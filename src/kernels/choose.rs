@@ -1,13 +1,18 @@
 //! Which shader runs a call on a device: the parts that are joined, and their constants.
 
-use super::{CacheType, Call};
+use super::linear::{Form, Input, Output, has_int8};
+use super::parts::{
+    attention_parts, cache_write_parts, form_name, kernel_part, linear_parts, reduce_part, text,
+    weight_parts, x_block_part,
+};
+use super::{CacheType, Call, attention, cache_write};
 use crate::tensor::DType;
 
 /// What the kernels may use of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Subgroup operations in compute shaders.
-    pub subgroups: bool,
+    /// Smallest size of a subgroup; 0 without subgroup operations in compute shaders.
+    pub subgroups: u32,
     /// The device is a CPU in disguise, on which an invocation is a lane of a vector register:
     /// reading is dear and neighbours need not read neighbouring memory.
     pub software: bool,
@@ -17,11 +22,8 @@ impl Capabilities {
     /// Every choice that runs on a device with these capabilities, for tests: what is optional is
     /// used or left out, and kernels shaped for either kind of device run on both.
     pub fn choices(self) -> Vec<Self> {
-        let subgroups: &[bool] = if self.subgroups {
-            &[false, true]
-        } else {
-            &[false]
-        };
+        let mut subgroups = vec![0, self.subgroups];
+        subgroups.dedup();
         let both = subgroups.iter().flat_map(|&subgroups| {
             [false, true].map(|software| Self {
                 subgroups,
@@ -52,6 +54,14 @@ impl Shader {
         self.parts.iter().map(|path| text(path)).collect()
     }
 
+    /// With other values of its overrides.
+    pub fn with(&self, constants: &[(&'static str, u32)]) -> Self {
+        Self {
+            constants: constants.to_vec(),
+            ..self.clone()
+        }
+    }
+
     /// The value of an override.
     pub fn constant(&self, name: &str) -> u32 {
         self.constants
@@ -64,59 +74,72 @@ impl Shader {
 
 /// The shader for a call.
 pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
-    let (variant, parts, constants): (&str, Vec<&'static str>, &[(&'static str, u32)]) = match *call
-    {
-        Call::Embed(dtype, _) => (
-            dtype.name(),
-            [&["lib/rows.wgsl"], weight_parts(dtype)].concat(),
-            &[("WG", 32)],
-        ),
-        Call::RmsNorm(_) => ("", vec![], &[("WG", 64)]),
-        Call::MatVec(dtype, _) => (
-            dtype.name(),
-            [
-                &["lib/linear.wgsl", "lib/x_block.wgsl"],
-                weight_parts(dtype),
-            ]
-            .concat(),
-            // An invocation alone with eight outputs: 7x over 16 lanes and one output on llvmpipe.
-            if capabilities.software {
-                &[("WG", 16), ("LANES", 1), ("OUTS", 8)]
-            } else {
-                &[("WG", 64), ("LANES", 16), ("OUTS", 2)]
-            },
-        ),
-        Call::MatMul(dtype, _) if capabilities.software => (
-            dtype.name(),
-            [
-                &["lib/linear.wgsl", "lib/x_block.wgsl"],
-                weight_parts(dtype),
-            ]
-            .concat(),
-            // Reading x is what costs: 32 outputs are 1.6x over 16 on llvmpipe.
-            &[("WG", 16), ("OUTS", 32), ("ROWS", 4)],
-        ),
-        Call::MatMul(dtype, _) => (
-            dtype.name(),
-            [&["lib/linear.wgsl"], weight_parts(dtype)].concat(),
-            &[("WG", 64)],
-        ),
-        Call::Rope(_) => ("", vec!["lib/rows.wgsl"], &[("WG", 64)]),
-        Call::CacheWrite(cache, _) => (
-            cache.name(),
-            vec!["lib/rows.wgsl", cache_part(cache)],
-            &[("WG", 64)],
-        ),
-        Call::Attention(cache, _) => (
-            cache.name(),
-            vec!["lib/rows.wgsl", cache_part(cache)],
-            &[("WG", 128)],
-        ),
-        Call::GatedAct(_) | Call::Add(_) | Call::GatherRows(_) => ("", vec![], &[("WG", 64)]),
-        Call::Sample(_) => ("", vec!["lib/rows.wgsl"], &[("WG", 256)]),
-    };
+    let software = capabilities.software;
+    let of_shape; // Constants that depend on the call's shape.
+    let (variant, parts, constants): (String, Vec<&'static str>, &[(&'static str, u32)]) =
+        match *call {
+            Call::Embed(dtype, _) => (
+                dtype.name().to_owned(),
+                [&["lib/rows.wgsl"], weight_parts(dtype)].concat(),
+                &[("WG", 32)],
+            ),
+            // As wide as one vector register there is nothing to wait for at barriers.
+            Call::RmsNorm(_) if software => (
+                "lane".to_owned(),
+                vec![reduce_part(capabilities)],
+                &[("WG", 8)],
+            ),
+            Call::RmsNorm(_) => (
+                String::new(),
+                vec![reduce_part(capabilities)],
+                &[("WG", 64)],
+            ),
+            Call::MatVec(form, _) => {
+                let (part, choices) = if software {
+                    (x_block_part(capabilities), MATVEC_LANE)
+                } else {
+                    (reduce_part(capabilities), MATVEC)
+                };
+                let parts = [linear_parts(form), vec![part]].concat();
+                (form_name(form), parts, choices[0])
+            }
+            Call::MatMul(form, p) if software => (
+                form_name(form),
+                [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
+                MATMUL_LANE[usize::from(p.rows <= 8)],
+            ),
+            Call::MatMul(form, p) | Call::MatMulInt8(form, p) => (
+                form_name(form),
+                linear_parts(form),
+                MATMUL[usize::from(p.rows <= 32)],
+            ),
+            Call::CacheWrite(cache, ref p) => {
+                of_shape = cache_write::constants(p);
+                let norm = if p.has_norm != 0 { "_norm" } else { "" };
+                (
+                    format!("{}_{}{norm}", cache.name(), p.head_dim),
+                    cache_write_parts(cache, p, capabilities),
+                    &of_shape,
+                )
+            }
+            Call::Attention(cache, ref p) => {
+                of_shape = attention::constants(p, capabilities);
+                (
+                    format!("{}_{}", cache.name(), attention::shape(p, capabilities)),
+                    attention_parts(cache, p, capabilities),
+                    &of_shape,
+                )
+            }
+            Call::GatedAct(_) => (String::new(), vec!["lib/activation.wgsl"], &[("WG", 64)]),
+            Call::Add(_) | Call::GatherRows(_) | Call::QuantizeRows(_) => {
+                (String::new(), vec![], &[("WG", 64)])
+            }
+            Call::Sample(_) => (String::new(), vec!["lib/rows.wgsl"], &[("WG", 256)]),
+        };
     let kernel = match call {
-        Call::MatMul(..) if capabilities.software => "matmul_private",
+        Call::MatVec(..) if software => "matvec_lane",
+        Call::MatMul(..) if software => "matmul_lane",
+        Call::Attention(_, p) => attention::kernel(p, capabilities),
         _ => call.kernel(),
     };
     let mut shader = Shader {
@@ -128,47 +151,138 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
     if !variant.is_empty() {
         shader.label = format!("{}_{variant}", shader.label);
     }
-    let alone = matches!(call, Call::MatVec(..)) && capabilities.software;
-    if alone {
-        shader.parts.push("lib/reduce.wgsl"); // Named, and never called: each output has one lane.
-        shader.label.push_str("_software");
-    } else if matches!(
-        call,
-        Call::RmsNorm(_) | Call::MatVec(..) | Call::Attention(..)
-    ) {
-        if capabilities.subgroups {
-            shader.parts.push("lib/reduce_subgroup.wgsl");
-            shader.label.push_str("_subgroup");
-        } else {
-            shader.parts.push("lib/reduce.wgsl");
-        }
+    if shader
+        .parts
+        .iter()
+        .any(|part| part.ends_with("_subgroup.wgsl"))
+    {
+        shader.label.push_str("_subgroup");
     }
     shader.parts.push(kernel_part(kernel));
     shader
 }
 
-/// Every shader that any call on any device can take, for tests and for `deputy devices --test`.
+/// Values of overrides that suit one shape or another, the one for unknown devices first. Which is
+/// best depends on the shape and the device; none changes what is computed.
+type Choices = &'static [&'static [(&'static str, u32)]];
+
+const MATVEC: Choices = &[
+    &[("WG", 128), ("LANES", 16), ("OUTS", 4)],
+    &[("WG", 128), ("LANES", 32), ("OUTS", 4)],
+    &[("WG", 128), ("LANES", 8), ("OUTS", 4)],
+    &[("WG", 64), ("LANES", 32), ("OUTS", 2)],
+    &[("WG", 64), ("LANES", 16), ("OUTS", 2)],
+    &[("WG", 64), ("LANES", 64), ("OUTS", 4)],
+    &[("WG", 256), ("LANES", 32), ("OUTS", 2)],
+    &[("WG", 256), ("LANES", 16), ("OUTS", 8)],
+];
+
+const MATVEC_LANE: Choices = &[
+    &[("WG", 16), ("OUTS", 8)],
+    &[("WG", 8), ("OUTS", 8)],
+    &[("WG", 32), ("OUTS", 8)],
+    &[("WG", 16), ("OUTS", 4)],
+];
+
+const MATMUL: Choices = &[&[("WG", 256), ("ROWS", 64)], &[("WG", 128), ("ROWS", 32)]];
+
+const MATMUL_LANE: Choices = &[
+    &[("WG", 16), ("OUTS", 8), ("ROWS", 16)],
+    &[("WG", 16), ("OUTS", 8), ("ROWS", 8)],
+    &[("WG", 8), ("OUTS", 8), ("ROWS", 16)],
+];
+
+/// The shaders that can run a call on a device, [`shader`] first, for timing one against the other.
+pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
+    let first = shader(call, capabilities);
+    let choices = match first.kernel {
+        "matvec" => MATVEC,
+        "matvec_lane" => MATVEC_LANE,
+        "matmul" | "matmul_int8" => MATMUL,
+        "matmul_lane" => MATMUL_LANE,
+        _ => &[],
+    };
+    let mut shaders = vec![first];
+    for constants in choices {
+        let other = shaders[0].with(constants);
+        if !shaders.contains(&other) {
+            shaders.push(other);
+        }
+    }
+    shaders
+}
+
+/// Every format, input and output of a product at least once. What is before and behind it knows
+/// nothing of the format, nor of each other: not all of them need be tried together.
+pub(crate) fn forms(dtype: DType) -> Vec<Form> {
+    let mut forms = vec![Form::plain(dtype)];
+    if dtype == DType::Q4_0 {
+        for (input, output) in [(Input::Norm, Output::Gated), (Input::Merge, Output::Add)] {
+            forms.push(Form {
+                dtype,
+                input,
+                output,
+            });
+        }
+    }
+    forms
+}
+
+/// Every shader that any call on any device can take, with the forms of products of which each part is tried once;
+/// for tests and for `deputy devices --test`.
 pub fn every_shader() -> Vec<Shader> {
     use bytemuck::Zeroable;
     let mut calls = vec![
         Call::RmsNorm(Zeroable::zeroed()),
-        Call::Rope(Zeroable::zeroed()),
         Call::GatedAct(Zeroable::zeroed()),
         Call::Add(Zeroable::zeroed()),
         Call::GatherRows(Zeroable::zeroed()),
+        Call::QuantizeRows(Zeroable::zeroed()),
         Call::Sample(Zeroable::zeroed()),
     ];
     for dtype in DType::ALL {
         calls.push(Call::Embed(dtype, Zeroable::zeroed()));
-        calls.push(Call::MatVec(dtype, Zeroable::zeroed()));
-        calls.push(Call::MatMul(dtype, Zeroable::zeroed()));
+        for form in forms(dtype) {
+            calls.push(Call::MatVec(form, Zeroable::zeroed()));
+            // Many rows take their input as it is.
+            let form = Form {
+                input: Input::Plain,
+                ..form
+            };
+            calls.push(Call::MatMul(form, Zeroable::zeroed()));
+            if has_int8(dtype) {
+                let form = Form {
+                    input: Input::Int8,
+                    ..form
+                };
+                calls.push(Call::MatMulInt8(form, Zeroable::zeroed()));
+            }
+        }
     }
-    for cache in [CacheType::F32, CacheType::F16] {
-        calls.push(Call::CacheWrite(cache, Zeroable::zeroed()));
-        calls.push(Call::Attention(cache, Zeroable::zeroed()));
+    for cache in CacheType::ALL {
+        // The shapes choose the variants; small heads compile sooner.
+        for has_norm in [0, 1] {
+            let params = cache_write::Params {
+                head_dim: 32,
+                has_norm,
+                ..Zeroable::zeroed()
+            };
+            calls.push(Call::CacheWrite(cache, params));
+        }
+        for (rows, n_heads, head_dim) in [(1, 4, 32), (1, 8, 32), (32, 4, 32), (1, 4, 36)] {
+            let params = attention::Params {
+                rows,
+                n_heads,
+                n_kv_heads: 1,
+                head_dim,
+                n_splits: 1,
+                ..Zeroable::zeroed()
+            };
+            calls.push(Call::Attention(cache, params));
+        }
     }
     let all = Capabilities {
-        subgroups: true,
+        subgroups: 8,
         software: false,
     };
     let mut shaders: Vec<Shader> = vec![];
@@ -182,117 +296,3 @@ pub fn every_shader() -> Vec<Shader> {
     }
     shaders
 }
-
-fn cache_part(cache: CacheType) -> &'static str {
-    match cache {
-        CacheType::F32 => "lib/cache_f32.wgsl",
-        CacheType::F16 => "lib/cache_f16.wgsl",
-    }
-}
-
-fn weight_parts(dtype: DType) -> &'static [&'static str] {
-    match dtype {
-        DType::F32 => &["lib/dot.wgsl", "lib/weight_f32.wgsl"],
-        DType::F16 => &[
-            "lib/dot.wgsl",
-            "lib/weight_16_bit.wgsl",
-            "lib/weight_f16.wgsl",
-        ],
-        DType::BF16 => &[
-            "lib/dot.wgsl",
-            "lib/weight_16_bit.wgsl",
-            "lib/weight_bf16.wgsl",
-        ],
-        DType::Q8_0 => &["lib/dot.wgsl", "lib/halves.wgsl", "lib/weight_q8_0.wgsl"],
-        DType::Q4_0 => &[
-            "lib/halves.wgsl",
-            "lib/dot.wgsl",
-            "lib/nibbles.wgsl",
-            "lib/weight_q4_0.wgsl",
-        ],
-        DType::Q4_1 => &[
-            "lib/halves.wgsl",
-            "lib/dot.wgsl",
-            "lib/nibbles.wgsl",
-            "lib/weight_q4_1.wgsl",
-        ],
-        DType::Q5_0 => &[
-            "lib/halves.wgsl",
-            "lib/dot.wgsl",
-            "lib/nibbles.wgsl",
-            "lib/weight_q5_0.wgsl",
-        ],
-        DType::Q4K => &[
-            "lib/halves.wgsl",
-            "lib/dot.wgsl",
-            "lib/nibbles.wgsl",
-            "lib/k_scales.wgsl",
-            "lib/weight_q4_k.wgsl",
-        ],
-        DType::Q5K => &[
-            "lib/halves.wgsl",
-            "lib/dot.wgsl",
-            "lib/nibbles.wgsl",
-            "lib/k_scales.wgsl",
-            "lib/weight_q5_k.wgsl",
-        ],
-        DType::Q6K => &["lib/dot.wgsl", "lib/nibbles.wgsl", "lib/weight_q6_k.wgsl"],
-    }
-}
-
-macro_rules! texts {
-    ($($path:literal),* $(,)?) => {
-        /// The text of a file under `shaders/`.
-        fn text(path: &str) -> &'static str {
-            match path {
-                $($path => include_str!(concat!("../../shaders/", $path)),)*
-                _ => unreachable!("no shader part {path}"),
-            }
-        }
-
-        /// The path of the file that holds a kernel's entry point.
-        fn kernel_part(kernel: &str) -> &'static str {
-            [$($path),*]
-                .into_iter()
-                .find(|path| path.strip_suffix(".wgsl") == Some(kernel))
-                .expect("a kernel's file has its name")
-        }
-    };
-}
-
-texts![
-    "lib/cache_f16.wgsl",
-    "lib/cache_f32.wgsl",
-    "lib/dot.wgsl",
-    "lib/halves.wgsl",
-    "lib/k_scales.wgsl",
-    "lib/linear.wgsl",
-    "lib/nibbles.wgsl",
-    "lib/reduce.wgsl",
-    "lib/reduce_subgroup.wgsl",
-    "lib/rows.wgsl",
-    "lib/weight_16_bit.wgsl",
-    "lib/weight_bf16.wgsl",
-    "lib/weight_f16.wgsl",
-    "lib/weight_f32.wgsl",
-    "lib/weight_q4_0.wgsl",
-    "lib/weight_q4_1.wgsl",
-    "lib/weight_q4_k.wgsl",
-    "lib/weight_q5_0.wgsl",
-    "lib/weight_q5_k.wgsl",
-    "lib/weight_q6_k.wgsl",
-    "lib/weight_q8_0.wgsl",
-    "lib/x_block.wgsl",
-    "add.wgsl",
-    "attention.wgsl",
-    "cache_write.wgsl",
-    "embed.wgsl",
-    "gated_act.wgsl",
-    "gather_rows.wgsl",
-    "matmul.wgsl",
-    "matmul_private.wgsl",
-    "matvec.wgsl",
-    "rms_norm.wgsl",
-    "rope.wgsl",
-    "sample.wgsl",
-];

@@ -1,5 +1,7 @@
 //! `y[r, :] = table[token of row r, :] * scale`. See `shaders/embed.wgsl`.
 
+use super::bounds::{Bounds, n_bytes, row_bytes};
+
 /// Mirrors `Params` in `shaders/embed.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -25,4 +27,18 @@ pub struct Params {
 /// One invocation a block of 32 columns.
 pub fn workgroups(params: &Params, wg: u32) -> [u32; 3] {
     [params.blocks.div_ceil(wg), params.rows, 1]
+}
+
+/// Bytes of `rows`, `tokens` and `y`, which follow the table. A token needs no bound: the shader
+/// compares it with `n_tokens`.
+///
+/// # Panics
+/// Where a block would lie behind the columns.
+pub fn needs(params: &Params, bounds: &Bounds) -> [u64; 3] {
+    assert!(params.blocks <= params.cols.div_ceil(32), "{params:?}");
+    [
+        row_bytes(params.rows),
+        bounds.token_bytes(params.n_ctx),
+        n_bytes(&[params.rows, params.cols]),
+    ]
 }

@@ -1,5 +1,7 @@
 //! The rows whose logits are asked for. See `shaders/gather_rows.wgsl`.
 
+use super::bounds::{Bounds, n_bytes};
+
 /// Mirrors `Params` in `shaders/gather_rows.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -17,4 +19,14 @@ pub struct Params {
 /// One invocation four elements.
 pub fn workgroups(params: &Params, wg: u32) -> [u32; 3] {
     [(params.cols / 4).div_ceil(wg), params.n_out, 1]
+}
+
+/// Bytes of `out_rows`, `x` and `y`.
+pub fn needs(params: &Params, bounds: &Bounds) -> [u64; 3] {
+    let Params { n_out, cols, .. } = *params;
+    [
+        n_bytes(&[n_out]),
+        n_bytes(&[bounds.rows, cols]),
+        n_bytes(&[n_out, cols]),
+    ]
 }

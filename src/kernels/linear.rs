@@ -1,9 +1,93 @@
-//! `y = x · wᵀ + bias`: `matvec` for few rows, `matmul` for many, `matmul_private` in its place on
-//! software adapters. See the shaders of these names.
+//! `y = x · wᵀ + bias`: `matvec` for few rows, `matmul` for many; `matvec_lane` and `matmul_lane` in
+//! their place on software adapters. See the shaders of these names.
+//!
+//! A product may take over what stands before it ([`Input`]) and behind it ([`Output`]).
+
+use std::str::FromStr;
+
+use super::Shader;
+use super::attention::record_len;
+use super::bounds::n_bytes;
+use super::quantize_rows::BLOCK_WORDS;
+use crate::tensor::DType;
+
+/// What is done to `x` on its way into the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// Nothing.
+    Plain,
+    /// Root-mean-square norm of each row, times gains. Few rows only.
+    Norm,
+    /// The splits of an attention are merged. Few rows only.
+    Merge,
+    /// Nothing; it comes in blocks of signed bytes ([`super::quantize_rows`]). Many rows only.
+    Int8,
+}
+
+/// How the activations of products of many rows are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// In single precision.
+    #[default]
+    F32,
+    /// As blocks of 32 signed bytes with a scale, where the weight's format allows: products of
+    /// integers, for an error of about half a percent of each activation.
+    Int8,
+}
+
+impl FromStr for Activations {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "f32" => Ok(Activations::F32),
+            "int8" => Ok(Activations::Int8),
+            other => Err(format!("activations {other:?} are not one of f32, int8")),
+        }
+    }
+}
+
+/// Formats that [`Input::Int8`] is multiplied with: one scale a block, none of its sums needed.
+pub const fn has_int8(dtype: DType) -> bool {
+    matches!(dtype, DType::Q8_0 | DType::Q4_0)
+}
+
+/// What is done to the product before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Nothing.
+    Plain,
+    /// A residual is added.
+    Add,
+    /// `act(gate) * up`: w is `half` rows of gate, then `half` of up.
+    Gated,
+}
+
+/// One of the forms that a product comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// Format of the weight.
+    pub dtype: DType,
+    /// Before the product.
+    pub input: Input,
+    /// Behind it.
+    pub output: Output,
+}
+
+impl Form {
+    /// The bare product.
+    pub const fn plain(dtype: DType) -> Self {
+        Self {
+            dtype,
+            input: Input::Plain,
+            output: Output::Plain,
+        }
+    }
+}
 
 /// Mirrors `Params` in `shaders/lib/linear.wgsl`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     /// Rows of `x` and `y`.
     pub rows: u32,
@@ -11,31 +95,114 @@ pub struct Params {
     pub cols: u32,
     /// Blocks of 32 columns in a row of `w`, the last one filled up with zeros.
     pub blocks: u32,
-    /// Rows of this part of `w`.
+    /// Rows of `w` that are used; even where the output is [`Output::Gated`].
     pub outs: u32,
-    /// The column of `y` that the first row of this part makes.
+    /// The column of `y` that it makes.
     pub y_first: u32,
     /// Columns of `y`.
     pub y_cols: u32,
     /// 1 if `bias` is added.
     pub has_bias: u32,
+    /// The element of `bias` that belongs to the first row used.
+    pub bias_first: u32,
+    /// Rows of the gate, half of `outs`; 0 without one.
+    pub half: u32,
+    /// 1 if the gate goes through GELU (tanh form), 0 for SiLU.
+    pub gelu: u32,
+    /// Added to the mean square of a norm.
+    pub eps: f32,
+    /// Width of an attention's head, where its splits are merged.
+    pub head_dim: u32,
+    /// Splits of the attention.
+    pub n_splits: u32,
     /// Unused.
     pub pad0: u32,
+    /// Unused.
+    pub pad1: u32,
+    /// Unused.
+    pub pad2: u32,
 }
 
 /// From this many rows on, `matmul` reads each weight once for all of them.
 pub const MATMUL_ROWS: u32 = 5;
 
-/// Rows and outputs of the tile that a workgroup of `matmul` makes.
-pub const TILE: u32 = 32;
+/// Outputs of the tile that a workgroup of `matmul` makes.
+const TILE: u32 = 64;
 
-/// `outs_per_wg` outputs a workgroup, one layer of workgroups a row.
-pub fn matvec_workgroups(params: &Params, outs_per_wg: u32) -> [u32; 3] {
-    let [x, y, _] = super::spread(params.outs.div_ceil(outs_per_wg));
+/// Workgroups in two dimensions for the outputs, one layer of them a row.
+pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
+    let [wg, outs] = ["WG", "OUTS"].map(|name| shader.constant(name));
+    let lanes = match shader.kernel {
+        "matvec_lane" => 1,
+        _ => shader.constant("LANES"),
+    };
+    let [x, y, _] = super::spread(params.outs.div_ceil(wg / lanes * outs));
     [x, y, params.rows]
 }
 
-/// One workgroup a tile of so many outputs and rows.
-pub fn matmul_workgroups(params: &Params, outs: u32, rows: u32) -> [u32; 3] {
+/// One workgroup a tile of outputs and rows.
+pub fn matmul_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
+    let outs = match shader.kernel {
+        "matmul_lane" => shader.constant("WG") * shader.constant("OUTS"),
+        _ => TILE,
+    };
+    let rows = shader.constant("ROWS");
     [params.outs.div_ceil(outs), params.rows.div_ceil(rows), 1]
+}
+
+/// Bytes of the bindings behind the weight, by their numbers.
+///
+/// # Panics
+/// Where there is nothing to multiply, or `y` has not the columns that are made.
+pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
+    let Params {
+        rows,
+        cols,
+        blocks,
+        outs,
+        y_first,
+        y_cols,
+        half,
+        head_dim,
+        n_splits,
+        ..
+    } = *params;
+    assert!(
+        rows > 0 && outs > 0 && cols >= 4 && cols % 4 == 0 && cols.div_ceil(32) <= blocks,
+        "{params:?}"
+    );
+    let made = match form.output {
+        Output::Gated => {
+            assert!(outs == 2 * half, "{params:?}");
+            half
+        }
+        _ => outs,
+    };
+    let end = y_first.checked_add(made);
+    assert!(end.is_some_and(|end| end <= y_cols), "{params:?}");
+    let x = match form.input {
+        Input::Plain | Input::Norm => n_bytes(&[rows, cols]),
+        Input::Merge => {
+            assert!(
+                head_dim >= 4 && head_dim % 4 == 0 && cols % head_dim == 0 && n_splits > 0,
+                "{params:?}"
+            );
+            n_bytes(&[rows, n_splits, cols / head_dim, record_len(head_dim)])
+        }
+        Input::Int8 => n_bytes(&[rows, blocks, BLOCK_WORDS]),
+    };
+    let bias = match params.has_bias {
+        0 => 1,
+        _ => params.bias_first.saturating_add(outs),
+    };
+    let mut needs = vec![(3, x), (4, n_bytes(&[bias]))];
+    if form.input == Input::Norm {
+        needs.push((5, n_bytes(&[cols])));
+    }
+    let y = n_bytes(&[rows, y_cols]);
+    if form.output == Output::Add {
+        needs.push((6, y));
+    }
+    needs.push((7, y));
+    needs
 }

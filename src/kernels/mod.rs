@@ -6,43 +6,66 @@
 
 pub mod add;
 pub mod attention;
+mod bounds;
 pub mod cache_write;
 mod choose;
 pub mod embed;
 pub mod gated_act;
 pub mod gather_rows;
 pub mod linear;
+mod parts;
+pub mod quantize_rows;
 pub mod rms_norm;
-pub mod rope;
 pub mod sample;
 
-pub use choose::{Capabilities, Shader, every_shader, shader};
+pub use bounds::Bounds;
+pub(crate) use choose::forms;
+pub use choose::{Capabilities, Shader, candidates, every_shader, shader};
 
 use crate::tensor::DType;
 
-/// How the key/value cache stores its elements.
+/// How the key/value cache stores its elements; the words of each are defined in `reference/cache_write.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheType {
     /// Single precision.
     F32,
     /// Half precision.
     F16,
+    /// Blocks of 32 signed bytes with an f32 scale.
+    Q8,
+    /// Blocks of 32 signed nibbles with an f32 scale.
+    Q4,
 }
 
 impl CacheType {
+    /// All of them, the largest first.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Q8, Self::Q4];
+
     /// Lower-case name, as shader parts and messages write it.
     pub const fn name(self) -> &'static str {
         match self {
             CacheType::F32 => "f32",
             CacheType::F16 => "f16",
+            CacheType::Q8 => "q8",
+            CacheType::Q4 => "q4",
         }
     }
 
-    /// Bytes of one element.
-    pub const fn n_bytes(self) -> usize {
+    /// Elements that are stored together; the width of a head must be a multiple.
+    pub const fn block_len(self) -> u32 {
         match self {
-            CacheType::F32 => 4,
-            CacheType::F16 => 2,
+            CacheType::F32 | CacheType::F16 => 1,
+            CacheType::Q8 | CacheType::Q4 => 32,
+        }
+    }
+
+    /// Bytes of so many elements, whole heads.
+    pub const fn row_bytes(self, n_elements: u64) -> u64 {
+        match self {
+            CacheType::F32 => 4 * n_elements,
+            CacheType::F16 => 2 * n_elements,
+            CacheType::Q8 => n_elements / 32 * (32 + 4),
+            CacheType::Q4 => n_elements / 32 * (16 + 4),
         }
     }
 }
@@ -71,11 +94,13 @@ pub enum Call {
     /// See [`rms_norm`].
     RmsNorm(rms_norm::Params),
     /// See [`linear`]: few rows.
-    MatVec(DType, linear::Params),
+    MatVec(linear::Form, linear::Params),
     /// See [`linear`]: many rows.
-    MatMul(DType, linear::Params),
-    /// See [`rope`].
-    Rope(rope::Params),
+    MatMul(linear::Form, linear::Params),
+    /// See [`linear`]: many rows, of integers that [`quantize_rows`] made.
+    MatMulInt8(linear::Form, linear::Params),
+    /// See [`quantize_rows`].
+    QuantizeRows(quantize_rows::Params),
     /// See [`cache_write`].
     CacheWrite(CacheType, cache_write::Params),
     /// See [`attention`].
@@ -98,7 +123,8 @@ impl Call {
             Call::RmsNorm(_) => "rms_norm",
             Call::MatVec(..) => "matvec",
             Call::MatMul(..) => "matmul",
-            Call::Rope(_) => "rope",
+            Call::MatMulInt8(..) => "matmul_int8",
+            Call::QuantizeRows(_) => "quantize_rows",
             Call::CacheWrite(..) => "cache_write",
             Call::Attention(..) => "attention",
             Call::GatedAct(_) => "gated_act",
@@ -108,10 +134,11 @@ impl Call {
         }
     }
 
-    /// How many of the last bindings are written: one, but for the sampler.
+    /// How many of the last bindings are written: one, but for the sampler and the cache.
     pub fn n_written(&self) -> usize {
         match self {
-            Call::Sample(_) => 3, // The tokens, its scores, what was drawn.
+            Call::Sample(_) => 3,      // The tokens, its scores, what was drawn.
+            Call::CacheWrite(..) => 3, // The queries, keys and values.
             _ => 1,
         }
     }
@@ -121,8 +148,10 @@ impl Call {
         match self {
             Call::Embed(_, p) => bytemuck::bytes_of(p),
             Call::RmsNorm(p) => bytemuck::bytes_of(p),
-            Call::MatVec(_, p) | Call::MatMul(_, p) => bytemuck::bytes_of(p),
-            Call::Rope(p) => bytemuck::bytes_of(p),
+            Call::MatVec(_, p) | Call::MatMul(_, p) | Call::MatMulInt8(_, p) => {
+                bytemuck::bytes_of(p)
+            }
+            Call::QuantizeRows(p) => bytemuck::bytes_of(p),
             Call::CacheWrite(_, p) => bytemuck::bytes_of(p),
             Call::Attention(_, p) => bytemuck::bytes_of(p),
             Call::GatedAct(p) => bytemuck::bytes_of(p),
@@ -138,18 +167,11 @@ impl Call {
         match self {
             Call::Embed(_, p) => embed::workgroups(p, wg),
             Call::RmsNorm(p) => rms_norm::workgroups(p),
-            Call::MatVec(_, p) => {
-                let outs = wg / shader.constant("LANES") * shader.constant("OUTS");
-                linear::matvec_workgroups(p, outs)
-            }
-            Call::MatMul(_, p) if shader.kernel == "matmul_private" => {
-                let [outs, rows] = ["OUTS", "ROWS"].map(|name| shader.constant(name));
-                linear::matmul_workgroups(p, wg * outs, rows)
-            }
-            Call::MatMul(_, p) => linear::matmul_workgroups(p, linear::TILE, linear::TILE),
-            Call::Rope(p) => rope::workgroups(p, wg),
-            Call::CacheWrite(_, p) => cache_write::workgroups(p, wg),
-            Call::Attention(_, p) => attention::workgroups(p),
+            Call::MatVec(_, p) => linear::matvec_workgroups(p, shader),
+            Call::MatMul(_, p) | Call::MatMulInt8(_, p) => linear::matmul_workgroups(p, shader),
+            Call::QuantizeRows(p) => quantize_rows::workgroups(p, wg),
+            Call::CacheWrite(_, p) => cache_write::workgroups(p),
+            Call::Attention(_, p) => attention::workgroups(p, shader),
             Call::GatedAct(p) => gated_act::workgroups(p, wg),
             Call::Add(p) => add::workgroups(p, wg),
             Call::GatherRows(p) => gather_rows::workgroups(p, wg),

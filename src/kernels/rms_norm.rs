@@ -1,5 +1,7 @@
 //! `y = x / rms(x) * weight`, row by row. See `shaders/rms_norm.wgsl`.
 
+use super::bounds::n_bytes;
+
 /// Mirrors `Params` in `shaders/rms_norm.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -17,4 +19,10 @@ pub struct Params {
 /// One workgroup a row.
 pub fn workgroups(params: &Params) -> [u32; 3] {
     super::spread(params.rows)
+}
+
+/// Bytes of `x`, `weight` and `y`.
+pub fn needs(params: &Params) -> [u64; 3] {
+    let x = n_bytes(&[params.rows, params.cols]);
+    [x, n_bytes(&[params.cols]), x]
 }

@@ -1,5 +1,7 @@
 //! Draws a token from each row of logits. See `shaders/sample.wgsl`.
 
+use super::bounds::{Bounds, n_bytes, row_bytes};
+
 /// Mirrors `Params` in `shaders/sample.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -43,4 +45,28 @@ pub const NOT_FINITE: u32 = u32::MAX;
 /// One workgroup a row of logits.
 pub fn workgroups(params: &Params) -> [u32; 3] {
     [params.n_out, 1, 1]
+}
+
+/// Bytes of `rows`, `out_rows`, `samplers`, `logits`, `tokens`, `scores` and `sampled`.
+///
+/// # Panics
+/// Where there is no token to draw.
+pub fn needs(params: &Params, bounds: &Bounds) -> [u64; 7] {
+    let Params {
+        n_out,
+        vocab_size,
+        n_ctx,
+        ..
+    } = *params;
+    assert!(vocab_size > 0, "{params:?}");
+    let logits = n_bytes(&[n_out, vocab_size]);
+    [
+        row_bytes(bounds.rows),
+        n_bytes(&[n_out]),
+        u64::from(bounds.n_sequences) * size_of::<Sampler>() as u64,
+        logits,
+        bounds.token_bytes(n_ctx),
+        logits,
+        n_bytes(&[n_out]),
+    ]
 }

@@ -2,7 +2,7 @@
 
 use super::{Config, Layout, names, rope};
 use crate::file::ModelFile;
-use crate::graph::{Activation, Error, Graph, Op, RopeId, ValueId, WeightId};
+use crate::graph::{Activation, Error, Graph, HeadNorm, Op, Projection, RopeId, ValueId, WeightId};
 
 /// A graph under construction.
 pub(super) struct Build<'a> {
@@ -71,8 +71,7 @@ impl<'a> Build<'a> {
     /// A norm over the whole row.
     pub(super) fn norm(&mut self, x: ValueId, name: &str) -> Result<ValueId, Error> {
         self.enter(name);
-        let name = self.tensor(name, "weight");
-        let weight = self.graph.vector(name, self.config.dim);
+        let weight = self.gains(name, self.config.dim);
         self.push_norm(x, weight)
     }
 
@@ -87,26 +86,26 @@ impl<'a> Build<'a> {
         } = *self.config;
         self.enter("attention");
         let (q_dim, kv_dim) = (n_heads * head_dim, n_kv_heads * head_dim);
-        let mut q = self.linear(x, "self_attn.q_proj", q_dim, how.qkv_bias)?;
-        let mut k = self.linear(x, "self_attn.k_proj", kv_dim, how.qkv_bias)?;
-        let v = self.linear(x, "self_attn.v_proj", kv_dim, how.qkv_bias)?;
-        if how.qk_norm {
-            q = self.head_norm(q, "self_attn.q_norm")?;
-            k = self.head_norm(k, "self_attn.k_norm")?;
-        }
-        let rope = self.rope;
-        q = self.graph.push(Op::Rope {
-            x: q,
-            head_dim,
-            rope,
-        })?;
-        k = self.graph.push(Op::Rope {
-            x: k,
-            head_dim,
-            rope,
-        })?;
+        let parts = vec![
+            self.projection(x, "self_attn.q_proj", q_dim, how.qkv_bias),
+            self.projection(x, "self_attn.k_proj", kv_dim, how.qkv_bias),
+            self.projection(x, "self_attn.v_proj", kv_dim, how.qkv_bias),
+        ];
+        let qkv = self.graph.push(Op::Linear { x, parts })?;
+        let norm = how.qk_norm.then(|| HeadNorm {
+            q: self.gains("self_attn.q_norm", head_dim),
+            k: self.gains("self_attn.k_norm", head_dim),
+            eps: self.config.norm_eps,
+        });
         let layer = self.layer;
-        self.graph.push(Op::CacheWrite { layer, k, v })?;
+        let q = self.graph.push(Op::CacheWrite {
+            layer,
+            qkv,
+            n_heads,
+            head_dim,
+            norm,
+            rope: Some(self.rope),
+        })?;
         let y = self.graph.push(Op::Attention {
             layer,
             q,
@@ -127,13 +126,12 @@ impl<'a> Build<'a> {
     ) -> Result<ValueId, Error> {
         let Config { dim, ffn_dim, .. } = *self.config;
         self.enter("ffn");
-        let gate = self.linear(x, "mlp.gate_proj", ffn_dim, bias)?;
-        let up = self.linear(x, "mlp.up_proj", ffn_dim, bias)?;
-        let inner = self.graph.push(Op::GatedAct {
-            gate,
-            up,
-            activation,
-        })?;
+        let parts = vec![
+            self.projection(x, "mlp.gate_proj", ffn_dim, bias),
+            self.projection(x, "mlp.up_proj", ffn_dim, bias),
+        ];
+        let x = self.graph.push(Op::Linear { x, parts })?;
+        let inner = self.graph.push(Op::GatedAct { x, activation })?;
         self.linear(inner, "mlp.down_proj", dim, bias)
     }
 
@@ -149,15 +147,12 @@ impl<'a> Build<'a> {
         let weight = self.graph.vector("model.norm.weight", self.config.dim);
         let x = self.push_norm(x, weight)?;
         let weight = self.head();
-        self.graph.push(Op::Linear {
-            x,
-            weight,
-            bias: None,
-        })?;
+        let parts = vec![Projection { weight, bias: None }];
+        self.graph.push(Op::Linear { x, parts })?;
         Ok(())
     }
 
-    /// `name` of the current layer, with a bias where there is one.
+    /// `name` of the current layer applied to `x`, with a bias where there is one.
     fn linear(
         &mut self,
         x: ValueId,
@@ -165,19 +160,24 @@ impl<'a> Build<'a> {
         outs: u32,
         bias: Option<bool>,
     ) -> Result<ValueId, Error> {
+        let parts = vec![self.projection(x, name, outs, bias)];
+        self.graph.push(Op::Linear { x, parts })
+    }
+
+    fn projection(&mut self, x: ValueId, name: &str, outs: u32, bias: Option<bool>) -> Projection {
         let ins = self.graph.values()[x.0 as usize].cols;
         let weight = self.tensor(name, "weight");
         let weight = self.graph.matrix(weight, outs, ins);
         let bias_name = self.tensor(name, "bias");
         let has_bias = bias.unwrap_or_else(|| self.has(&bias_name));
         let bias = has_bias.then(|| self.graph.vector(bias_name, outs));
-        self.graph.push(Op::Linear { x, weight, bias })
+        Projection { weight, bias }
     }
 
-    fn head_norm(&mut self, x: ValueId, name: &str) -> Result<ValueId, Error> {
+    /// A norm's gains in the current layer.
+    fn gains(&mut self, name: &str, len: u32) -> WeightId {
         let name = self.tensor(name, "weight");
-        let weight = self.graph.vector(name, self.config.head_dim);
-        self.push_norm(x, weight)
+        self.graph.vector(name, len)
     }
 
     fn push_norm(&mut self, x: ValueId, weight: WeightId) -> Result<ValueId, Error> {

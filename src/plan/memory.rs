@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
+use super::fuse::Fusion;
 use super::{MAX_BINDING, Settings, Size};
-use crate::graph::{Graph, Op, Rows, ValueId};
+use crate::graph::{Graph, Op, Rows, WeightId};
+use crate::kernels::linear::{Activations, MATMUL_ROWS};
+use crate::kernels::quantize_rows::BLOCK_WORDS;
 use crate::tensor::DType;
 use crate::tensor::quant::{PackedRow, packed_row, padded_cols};
 
@@ -18,6 +21,19 @@ pub struct WeightLayout {
     pub cols: u32,
     /// Rows of each piece; one piece unless a binding would exceed [`MAX_BINDING`].
     pub chunks: Vec<Range<u32>>,
+    /// Where it lies if not in arrays of its own.
+    pub stacked: Option<Stacked>,
+    /// Words of other parameters behind its own.
+    pub extra: PackedRow,
+}
+
+/// A place in the arrays of another parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stacked {
+    /// Whose arrays.
+    pub on: WeightId,
+    /// Words before it in each array.
+    pub before: PackedRow,
 }
 
 impl WeightLayout {
@@ -37,7 +53,58 @@ impl WeightLayout {
             rows,
             cols,
             chunks,
+            stacked: None,
+            extra: PackedRow::default(),
         }
+    }
+
+    /// Words of its own in each array, without the padding of a vector.
+    pub fn n_words(&self) -> PackedRow {
+        let row = self.packed_row();
+        if self.rows == 1 && self.dtype == DType::F32 {
+            return PackedRow {
+                q_words: self.cols as usize,
+                s_words: 0,
+            };
+        }
+        PackedRow {
+            q_words: row.q_words * self.rows as usize,
+            s_words: row.s_words * self.rows as usize,
+        }
+    }
+
+    /// Words to allocate for a piece of it; none where it lies in another's arrays.
+    pub fn piece_words(&self, chunk: usize) -> PackedRow {
+        if self.stacked.is_some() {
+            return PackedRow::default();
+        }
+        let row = self.packed_row();
+        let rows = &self.chunks[chunk];
+        let n = (rows.end - rows.start) as usize;
+        PackedRow {
+            q_words: n * row.q_words + self.extra.q_words,
+            s_words: n * row.s_words + self.extra.s_words,
+        }
+    }
+
+    /// Where `rows` are written: (whose arrays, piece, words before them in it, rows) for each piece.
+    pub fn places(
+        &self,
+        id: WeightId,
+        rows: Range<u32>,
+    ) -> impl Iterator<Item = (WeightId, u32, PackedRow, Range<u32>)> {
+        let row = self.packed_row();
+        let (on, before) = match self.stacked {
+            Some(Stacked { on, before }) => (on, before),
+            None => (id, PackedRow::default()),
+        };
+        self.pieces(rows).map(move |(chunk, rows, at)| {
+            let at = PackedRow {
+                q_words: before.q_words + at as usize * row.q_words,
+                s_words: before.s_words + at as usize * row.s_words,
+            };
+            (on, chunk, at, rows)
+        })
     }
 
     /// What of `rows` lies in each piece: (piece, rows, where in the piece they begin).
@@ -73,6 +140,8 @@ pub struct Slot {
     pub rows: Rows,
     /// Its columns, in f32.
     pub cols: u32,
+    /// Its columns in a step of few rows, where an attention's splits lie apart.
+    pub few_cols: u32,
 }
 
 impl Slot {
@@ -82,8 +151,23 @@ impl Slot {
             Rows::Step => size.rows,
             Rows::Out => size.n_out,
         };
-        u64::from(rows) * u64::from(self.cols) * 4 + 16
+        let few_rows = rows.min(MATMUL_ROWS - 1);
+        let n = u64::from(rows) * u64::from(self.cols);
+        4 * n.max(u64::from(few_rows) * u64::from(self.few_cols)) + 16
     }
+}
+
+/// Bytes of [`super::Buffer::Int8`] for steps of up to `rows` rows: the widest input of a product.
+pub fn int8_bytes(graph: &Graph, settings: &Settings, rows: u32) -> u64 {
+    if settings.activations == Activations::F32 {
+        return 0;
+    }
+    let inputs = graph.nodes().iter().filter_map(|node| match node.op {
+        Op::Linear { x, .. } => Some(graph.values()[x.0 as usize].cols),
+        _ => None,
+    });
+    let blocks = inputs.max().unwrap_or(0).div_ceil(32);
+    4 * u64::from(rows) * u64::from(blocks) * u64::from(BLOCK_WORDS)
 }
 
 /// Device memory of a model and one session.
@@ -107,7 +191,8 @@ impl Footprint {
         size: Size,
     ) -> Self {
         let positions = u64::from(settings.n_ctx) * u64::from(settings.n_sequences);
-        let dims: u64 = graph.cache_dims().iter().map(|&d| u64::from(d)).sum();
+        let row_bytes = |&dim: &u32| settings.cache.row_bytes(u64::from(dim));
+        let cache_row: u64 = graph.cache_dims().iter().map(row_bytes).sum();
         let vocab = graph
             .result()
             .map_or(0, |id| graph.values()[id.0 as usize].cols);
@@ -119,8 +204,9 @@ impl Footprint {
             .sum();
         Self {
             weights: layouts.iter().map(WeightLayout::n_bytes).sum(),
-            cache: 2 * positions * dims * settings.cache.n_bytes() as u64,
+            cache: 2 * positions * cache_row,
             activations: slots.iter().map(|slot| slot.n_bytes(size)).sum::<u64>()
+                + int8_bytes(graph, settings, size.rows)
                 + logits
                 + tables
                 + positions * 4,
@@ -135,52 +221,50 @@ impl Footprint {
 
 /// Assigns a slot to each value; a slot is free again after the last reader of its value.
 /// Independent of the number of rows, so that all sizes of a model share their slots.
-pub(super) fn assign_slots(graph: &Graph) -> (Vec<Option<u32>>, Vec<Slot>) {
+pub(super) fn assign_slots(
+    graph: &Graph,
+    fusion: &Fusion,
+    settings: &Settings,
+) -> (Vec<Option<u32>>, Vec<Slot>) {
     let mut last_use = vec![0; graph.values().len()];
     for (at, node) in graph.nodes().iter().enumerate() {
         for input in node.op.inputs() {
-            last_use[input.0 as usize] = at;
+            let last = &mut last_use[input.0 as usize];
+            *last = fusion.reads_until(at).max(*last);
         }
     }
     let mut slot_of: Vec<Option<u32>> = vec![None; graph.values().len()];
     let mut slots: Vec<Slot> = vec![];
-    let mut free: Vec<u32> = vec![];
+    let mut busy: Vec<(usize, u32)> = vec![];
     for (at, node) in graph.nodes().iter().enumerate() {
-        if let Some(out) = node.out.filter(|&out| Some(out) != graph.result()) {
-            let value = graph.values()[out.0 as usize];
-            let fit = |slot: &u32| {
-                let Slot { rows, cols } = slots[*slot as usize];
-                (rows == value.rows && cols >= value.cols).then_some(cols)
-            };
-            let found = free
-                .iter()
-                .enumerate()
-                .filter_map(|(i, slot)| fit(slot).map(|cols| (cols, i)))
-                .min();
-            let slot = match found {
-                Some((_, i)) => free.swap_remove(i),
-                None => {
-                    slots.push(Slot {
-                        rows: value.rows,
-                        cols: value.cols,
-                    });
-                    slots.len() as u32 - 1
-                }
-            };
-            slot_of[out.0 as usize] = Some(slot);
+        if Some(node.out) == graph.result() || fusion.finished_by(at).is_some() {
+            continue;
         }
-        release(&node.op, at, &last_use, &slot_of, &mut free);
+        busy.retain(|&(until, _)| until >= at);
+        let value = graph.values()[node.out.0 as usize];
+        let fits = |slot: &usize| {
+            slots[*slot].rows == value.rows
+                && slots[*slot].cols >= value.cols
+                && busy.iter().all(|&(_, busy)| busy as usize != *slot)
+        };
+        let found = (0..slots.len())
+            .filter(fits)
+            .min_by_key(|&slot| slots[slot].cols);
+        let slot = found.unwrap_or_else(|| {
+            slots.push(Slot {
+                rows: value.rows,
+                cols: value.cols,
+                few_cols: 0,
+            });
+            slots.len() - 1
+        }) as u32;
+        if let Op::Attention { head_dim, .. } = node.op {
+            let records = settings.n_splits * (value.cols / head_dim) * (head_dim + 4);
+            let few_cols = &mut slots[slot as usize].few_cols;
+            *few_cols = records.max(*few_cols);
+        }
+        slot_of[node.out.0 as usize] = Some(slot);
+        busy.push((last_use[node.out.0 as usize], slot));
     }
     (slot_of, slots)
-}
-
-fn release(op: &Op, at: usize, last_use: &[usize], slot_of: &[Option<u32>], free: &mut Vec<u32>) {
-    let mut inputs: Vec<ValueId> = op.inputs();
-    inputs.sort_unstable();
-    inputs.dedup();
-    for input in inputs {
-        if last_use[input.0 as usize] == at {
-            free.extend(slot_of[input.0 as usize]);
-        }
-    }
 }

@@ -3,15 +3,19 @@
 //! A plan is made once per [`Size`] and run many times. It names buffers but holds none: the GPU
 //! executor binds them, the reference indexes them, a test or `-v` prints them.
 
+mod fuse;
 mod lower;
 mod memory;
+mod stack;
 
 pub use lower::lower;
-pub use memory::{Footprint, Slot, WeightLayout};
+pub use memory::{Footprint, Slot, Stacked, WeightLayout, int8_bytes};
+pub use stack::stack;
 
 use std::fmt;
 
 use crate::graph::{RopeId, WeightId};
+use crate::kernels::linear::Activations;
 use crate::kernels::{CacheType, Call};
 
 /// Largest storage buffer that is ever bound: WebGPU's default limit.
@@ -37,6 +41,11 @@ pub struct Settings {
     pub n_sequences: u32,
     /// Element type of the cache.
     pub cache: CacheType,
+    /// How products of many rows hold their input.
+    pub activations: Activations,
+    /// Most parts that the keys of a row are split into where a step has few rows, so that they
+    /// keep a large device busy.
+    pub n_splits: u32,
 }
 
 /// One of the two arrays of a packed weight.
@@ -62,7 +71,7 @@ pub enum Buffer {
     },
     /// (cos, sin) of each position and frequency.
     RopeTable(RopeId),
-    /// One zero, bound where a bias is left out.
+    /// Four zeros, bound where a bias, a rotary table or a norm is left out.
     Zero,
     /// [`crate::kernels::Row`]s of the step.
     Rows,
@@ -74,6 +83,8 @@ pub enum Buffer {
     Samplers,
     /// An activation; see [`Slot`].
     Slot(u32),
+    /// A product's input in blocks of signed bytes; see [`int8_bytes`].
+    Int8,
     /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`.
     Keys(u32),
     /// Values of a layer: `[n_sequences, n_ctx, kv_dim]`.
@@ -91,7 +102,7 @@ pub enum Buffer {
 pub struct Dispatch {
     /// The kernel and its parameters.
     pub call: Call,
-    /// (binding, buffer) in ascending order; binding 0 is the parameters. The last is written.
+    /// (binding, buffer) in ascending order; binding 0 is the parameters. The last ones are written.
     pub bindings: Vec<(u32, Buffer)>,
     /// The part of the model that it belongs to.
     pub label: String,

@@ -1,16 +1,19 @@
-//! CPU twin of `shaders/attention.wgsl`.
+//! CPU twin of `shaders/attention.wgsl`, `attention_tile.wgsl` and `attention_lane.wgsl`.
 
+use super::cache_read;
 use super::linear::dot;
-use crate::kernels::{CacheType, PADDING, Row, attention::Params};
-use half::slice::HalfFloatSliceExt;
+use crate::kernels::attention::{Params, record_len, splits};
+use crate::kernels::{CacheType, PADDING, Row};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// `y[r, h, :] = sum over t of softmax_t(scale * dot(q[r, h, :], k[t, g, :])) * v[t, g, :]`, `g = h / (n_heads /
 /// n_kv_heads)`, over the positions `t` of row `r`'s sequence from `max(0, position + 1 - window)` to its own.
 ///
-/// `rows`: `[rows]`, `q`, `y`: `[rows, n_heads, head_dim]`, `k`, `v`: `[n_sequences, n_ctx, n_kv_heads, head_dim]` in
-/// the words of [`super::cache_write`]. With `softcap > 0` a score `s` becomes `softcap * tanh(s / softcap)`. A
-/// padding row has no keys: its output is zero.
+/// `rows`: `[rows]`, `q`: `[rows, n_heads, head_dim]`, `k`, `v`: `[n_sequences, n_ctx, n_kv_heads, head_dim]` in the
+/// words of [`super::cache_write`], `y`: `[rows, n_heads, head_dim]`, or with `n_splits > 1` the records of
+/// [`record_len`]. With `softcap > 0` a score `s` becomes `softcap * tanh(s / softcap)`. A padding row has no keys: its
+/// output is zero.
 pub fn attention(
     cache: CacheType,
     p: &Params,
@@ -20,60 +23,121 @@ pub fn attention(
     v: &[u32],
     y: &mut [f32],
 ) {
-    let [n_heads, n_kv_heads, head_dim] = [p.n_heads, p.n_kv_heads, p.head_dim].map(|n| n as usize);
-    let n = p.rows as usize * n_heads * head_dim;
-    let heads = q[..n].par_chunks_exact(head_dim);
-    let outputs = y[..n].par_chunks_exact_mut(head_dim);
-    heads.zip(outputs).enumerate().for_each(|(i, (q, y))| {
-        let (row, head) = (rows[i / n_heads], i % n_heads);
-        if row.position == PADDING {
-            y.fill(0.0);
-            return;
+    let [n_rows, n_heads, n_kv_heads, head_dim, n_splits] =
+        [p.rows, p.n_heads, p.n_kv_heads, p.head_dim, p.n_splits].map(|n| n as usize);
+    let heads = q[..n_rows * n_heads * head_dim].par_chunks_exact(head_dim);
+    let results: Vec<Vec<Split>> = heads
+        .enumerate()
+        .map(|(i, q)| {
+            let (row, head) = (rows[i / n_heads], i % n_heads);
+            if row.position == PADDING {
+                return vec![];
+            }
+            let end = row.position + 1;
+            let first = row.sequence as usize * p.n_ctx as usize;
+            let at = |t: u32| (first + t as usize) * n_kv_heads + head / (n_heads / n_kv_heads);
+            splits(end.saturating_sub(p.window)..end, p.n_splits)
+                .map(|keys| split(cache, p, q, keys, at, k, v))
+                .collect()
+        })
+        .collect();
+    for (i, splits) in results.iter().enumerate() {
+        let (row, head) = (i / n_heads, i % n_heads);
+        if n_splits == 1 {
+            let y = &mut y[i * head_dim..][..head_dim];
+            match splits.first() {
+                Some(split) => y.copy_from_slice(&split.result),
+                None => y.fill(0.0),
+            }
+            continue;
         }
-        let end = row.position + 1;
-        let positions = end.saturating_sub(p.window) as usize..end as usize;
-        let kv_head = head / (n_heads / n_kv_heads);
-        let first = row.sequence as usize * p.n_ctx as usize;
-        let mut cached = vec![0.0; head_dim];
+        let len = record_len(p.head_dim) as usize;
+        let record = |s: usize| ((row * n_splits + s) * n_heads + head) * len;
+        if splits.is_empty() {
+            y[record(0)..][..len][head_dim..].fill(0.0);
+        }
+        for (s, split) in splits.iter().enumerate() {
+            let (result, state) = y[record(s)..][..len].split_at_mut(head_dim);
+            result.copy_from_slice(&split.result);
+            state.copy_from_slice(&[split.most, split.sum, splits.len() as f32, 0.0]);
+        }
+    }
+}
 
-        let mut weights = Vec::with_capacity(positions.len());
-        for t in positions.clone() {
-            load(cache, k, (first + t) * n_kv_heads + kv_head, &mut cached);
-            let score = f64::from(p.scale) * dot(q, &cached);
-            let softcap = f64::from(p.softcap);
-            weights.push(if softcap > 0.0 {
-                softcap * (score / softcap).tanh()
-            } else {
-                score
-            });
-        }
-        let most = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        for weight in &mut weights {
-            *weight = (*weight - most).exp();
-        }
-        let sum: f64 = weights.iter().sum();
+/// What some of a row's keys give.
+struct Split {
+    result: Vec<f32>,
+    most: f32,
+    sum: f32,
+}
 
-        let mut total = vec![0.0f64; head_dim];
-        for (t, weight) in positions.zip(weights) {
-            load(cache, v, (first + t) * n_kv_heads + kv_head, &mut cached);
-            for (total, &v) in total.iter_mut().zip(&cached) {
-                *total += weight / sum * f64::from(v);
+/// Attention of one query over `keys`, which lie `at` their place in the cache, counted in heads.
+fn split(
+    cache: CacheType,
+    p: &Params,
+    q: &[f32],
+    keys: Range<u32>,
+    at: impl Fn(u32) -> usize,
+    k: &[u32],
+    v: &[u32],
+) -> Split {
+    let mut cached = vec![0.0; q.len()];
+    let mut weights = Vec::with_capacity(keys.len());
+    for t in keys.clone() {
+        cache_read(cache, k, at(t), &mut cached);
+        let score = f64::from(p.scale) * dot(q, &cached);
+        let softcap = f64::from(p.softcap);
+        weights.push(if softcap > 0.0 {
+            softcap * (score / softcap).tanh()
+        } else {
+            score
+        });
+    }
+    let most = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    for weight in &mut weights {
+        *weight = (*weight - most).exp();
+    }
+    let sum: f64 = weights.iter().sum();
+    let mut total = vec![0.0f64; q.len()];
+    for (t, weight) in keys.zip(weights) {
+        cache_read(cache, v, at(t), &mut cached);
+        for (total, &v) in total.iter_mut().zip(&cached) {
+            *total += weight / sum * f64::from(v);
+        }
+    }
+    Split {
+        result: total.iter().map(|&x| x as f32).collect(),
+        most: most as f32,
+        sum: sum as f32,
+    }
+}
+
+/// Merges the splits of each row and head by the formula of [`record_len`]: `records`: `[rows, n_splits, n_heads,
+/// head_dim + 4]`, `y`: `[rows, n_heads, head_dim]`. Without splits that have keys the result is zero.
+pub fn merge(rows: usize, n_splits: usize, n_heads: usize, records: &[f32], y: &mut [f32]) {
+    let head_dim = y.len() / rows / n_heads;
+    for (i, y) in y.chunks_exact_mut(head_dim).enumerate() {
+        let (row, head) = (i / n_heads, i % n_heads);
+        let record = |s: usize| {
+            let at = (row * n_splits + s) * n_heads + head;
+            records[at * (head_dim + 4)..][..head_dim + 4].split_at(head_dim)
+        };
+        let n_live = record(0).1[2] as usize;
+        let most = (0..n_live).map(|s| record(s).1[0]).fold(f32::MIN, f32::max);
+        let (mut total, mut sum) = (vec![0.0f64; head_dim], 0.0);
+        for (result, state) in (0..n_live).map(record) {
+            let weight = f64::from(state[1]) * (f64::from(state[0]) - f64::from(most)).exp();
+            sum += weight;
+            for (total, &x) in total.iter_mut().zip(result) {
+                *total += weight * f64::from(x);
             }
         }
         for (y, total) in y.iter_mut().zip(total) {
-            *y = total as f32;
-        }
-    });
-}
-
-/// The `head`-th vector of a cache, counted over sequences, positions and heads.
-fn load(cache: CacheType, words: &[u32], head: usize, out: &mut [f32]) {
-    let n_words = out.len() * cache.n_bytes() / 4;
-    let words = &words[head * n_words..][..n_words];
-    match cache {
-        CacheType::F32 => out.copy_from_slice(bytemuck::cast_slice(words)),
-        CacheType::F16 => {
-            bytemuck::cast_slice::<u32, half::f16>(words).convert_to_f32_slice(out);
+            *y = if n_live == 0 {
+                0.0
+            } else {
+                (total / sum) as f32
+            };
         }
     }
 }

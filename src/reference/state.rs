@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytemuck::{cast_slice, cast_slice_mut};
 
-use super::Packed;
+use super::{Inputs, Packed};
 use crate::graph::{Graph, RopeId, WeightId};
+use crate::kernels::linear::{Input, Output};
 use crate::kernels::{Call, Row, sample::Sampler};
-use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout};
+use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout, int8_bytes};
 
 /// Packed parameters, shared by all sessions of a model.
 #[derive(Debug)]
@@ -23,10 +24,9 @@ impl Weights {
     pub fn new(layouts: &[WeightLayout]) -> Self {
         let mut buffers = HashMap::new();
         for (i, layout) in layouts.iter().enumerate() {
-            let row = layout.packed_row();
-            for (chunk, rows) in layout.chunks.iter().enumerate() {
-                for (part, words) in [(Part::Values, row.q_words), (Part::Scales, row.s_words)] {
-                    let n = words * (rows.end - rows.start) as usize;
+            for chunk in 0..layout.chunks.len() {
+                let words = layout.piece_words(chunk);
+                for (part, n) in [(Part::Values, words.q_words), (Part::Scales, words.s_words)] {
                     buffers.insert((WeightId(i as u32), chunk as u32, part), vec![0; n]);
                 }
             }
@@ -42,16 +42,19 @@ impl Weights {
         let layout = &self.layouts[id.0 as usize];
         let row = layout.packed_row();
         let end_row = first_row + (q.len() / row.q_words) as u32;
-        for (chunk, rows, at) in layout.pieces(first_row..end_row) {
-            for (part, words, data) in [
-                (Part::Values, row.q_words, q),
-                (Part::Scales, row.s_words, s),
+        // What others put behind a vector must stay.
+        let own = layout.n_words();
+        for (on, chunk, at, rows) in layout.places(id, first_row..end_row) {
+            for (part, words, own, at, data) in [
+                (Part::Values, row.q_words, own.q_words, at.q_words, q),
+                (Part::Scales, row.s_words, own.s_words, at.s_words, s),
             ] {
-                let buffer = self.buffers.get_mut(&(id, chunk, part));
+                let buffer = self.buffers.get_mut(&(on, chunk, part));
                 let buffer = buffer.expect("every piece was allocated");
                 let source = |row: u32| (row - first_row) as usize * words;
                 let data = &data[source(rows.start)..source(rows.end)];
-                buffer[at as usize * words..][..data.len()].copy_from_slice(data);
+                let data = &data[..data.len().min(own)];
+                buffer[at..][..data.len()].copy_from_slice(data);
             }
         }
     }
@@ -79,7 +82,7 @@ impl State {
         let (rows, n_out) = (size.rows as usize, size.n_out as usize);
         let positions = settings.n_ctx as usize * settings.n_sequences as usize;
         let mut words = vec![
-            (Buffer::Zero, 1),
+            (Buffer::Zero, 4),
             (Buffer::Rows, rows * 2),
             (Buffer::OutRows, n_out),
             (Buffer::Tokens, positions),
@@ -90,12 +93,16 @@ impl State {
             (Buffer::Logits, n_out * vocab),
             (Buffer::Scores, 0), // The sampler's twin keeps its own.
             (Buffer::Sampled, n_out),
+            (
+                Buffer::Int8,
+                int8_bytes(graph, settings, size.rows) as usize / 4,
+            ),
         ];
         for (slot, shape) in slots.iter().enumerate() {
             words.push((Buffer::Slot(slot as u32), shape.n_bytes(size) as usize / 4));
         }
         for (layer, &dim) in graph.cache_dims().iter().enumerate() {
-            let n = positions * dim as usize * settings.cache.n_bytes() / 4;
+            let n = positions * settings.cache.row_bytes(u64::from(dim)) as usize / 4;
             words.push((Buffer::Keys(layer as u32), n));
             words.push((Buffer::Values(layer as u32), n));
         }
@@ -196,19 +203,34 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
             super::embed(*dtype, p, w, rows(rest[0]), rest[1], y);
         }
         Call::RmsNorm(p) => super::rms_norm(p, f32s(inputs[0]), f32s(inputs[1]), y),
-        Call::MatVec(dtype, p) | Call::MatMul(dtype, p) => {
-            let (w, rest) = weight(inputs, dtype.is_quantized());
-            super::linear(*dtype, p, w, f32s(rest[0]), f32s(rest[1]), y);
+        Call::MatVec(form, p) | Call::MatMul(form, p) | Call::MatMulInt8(form, p) => {
+            let (w, rest) = weight(inputs, form.dtype.is_quantized());
+            let mut rest = rest.iter().map(|words| f32s(words));
+            let mut next = |is_there: bool| is_there.then(|| rest.next()).flatten().unwrap_or(&[]);
+            let inputs = Inputs {
+                x: next(true),
+                bias: next(true),
+                gains: next(form.input == Input::Norm),
+                residual: next(form.output == Output::Add),
+            };
+            super::linear(*form, p, w, inputs, y);
         }
-        Call::Rope(p) => super::rope(
-            p,
-            rows(inputs[0]),
-            cast_slice(inputs[1]),
-            f32s(inputs[2]),
-            y,
-        ),
+        Call::QuantizeRows(p) => {
+            super::quantize_rows(p, f32s(inputs[0]), bytemuck::cast_slice_mut(y));
+        }
         Call::CacheWrite(cache, p) => {
-            super::cache_write(*cache, p, rows(inputs[0]), f32s(inputs[1]), last);
+            let (q, keys) = others.split_at_mut(1);
+            super::cache_write(
+                *cache,
+                p,
+                rows(inputs[0]),
+                cast_slice(inputs[1]),
+                f32s(inputs[2]),
+                [f32s(inputs[3]), f32s(inputs[4])],
+                cast_slice_mut(q[0]),
+                keys[0],
+                last,
+            );
         }
         Call::Attention(cache, p) => {
             super::attention(
@@ -221,7 +243,7 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
                 y,
             );
         }
-        Call::GatedAct(p) => super::gated_act(p, f32s(inputs[0]), f32s(inputs[1]), y),
+        Call::GatedAct(p) => super::gated_act(p, f32s(inputs[0]), y),
         Call::Add(p) => super::add(p, f32s(inputs[0]), f32s(inputs[1]), y),
         Call::GatherRows(p) => super::gather_rows(p, inputs[0], f32s(inputs[1]), y),
         Call::Sample(p) => {

@@ -2,9 +2,10 @@
 
 use half::f16;
 
+use crate::kernels::linear::{Form, Input, Output, has_int8};
 use crate::kernels::{
-    CacheType, Call, PADDING, Row, add, attention, cache_write, embed, gated_act, gather_rows,
-    linear, rms_norm, rope, sample,
+    Bounds, CacheType, Call, PADDING, Row, add, attention, cache_write, embed, forms, gated_act,
+    gather_rows, linear, quantize_rows, rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::{can_quantize, pack_row, packed_row, padded_cols, quantize_row};
@@ -18,26 +19,52 @@ pub(super) struct Case {
 /// Positions of the cache; two sequences.
 const N_CTX: u32 = 150;
 
+/// What the cases' rows keep to.
+pub(super) const BOUNDS: Bounds = Bounds {
+    rows: 4,
+    n_sequences: 2,
+    n_ctx: N_CTX,
+};
+
+/// The last position of a sequence, neighbours in another, and padding.
+const FOUR_ROWS: [(u32, u32); 4] = [(1, N_CTX - 1), (0, 70), (0, PADDING), (0, 71)];
+
 /// Columns: whole blocks of every type.
 const COLS: u32 = 768;
 
 pub(super) fn all() -> Vec<Case> {
     let mut cases = vec![
         rms_norm_case(),
-        rope_case(),
         gated_act_case(),
         add_case(),
         gather_rows_case(),
+        quantize_rows_case(),
         sample_case(),
     ];
     for dtype in DType::ALL {
         cases.push(embed_case(dtype));
-        cases.push(linear_case(dtype, 2, Call::MatVec));
-        cases.push(linear_case(dtype, 33, Call::MatMul));
+        for form in forms(dtype) {
+            cases.push(linear_case(form, 2, Call::MatVec));
+        }
+        let form = Form::plain(dtype);
+        cases.push(linear_case(form, 33, Call::MatMul));
+        if has_int8(dtype) {
+            let form = Form {
+                input: Input::Int8,
+                ..form
+            };
+            cases.push(linear_case(form, 33, Call::MatMulInt8));
+        }
     }
-    for cache in [CacheType::F32, CacheType::F16] {
-        cases.push(cache_write_case(cache));
-        cases.push(attention_case(cache));
+    for cache in CacheType::ALL {
+        cases.push(cache_write_case(cache, false));
+        cases.push(cache_write_case(cache, true));
+        let few = rows(&FOUR_ROWS);
+        cases.push(attention_case(cache, 3, 2, few.clone()));
+        cases.push(attention_case(cache, 6, 1, few));
+        let many = |n| rows(&(0..n).map(|i| (i / 7, 40 + 3 * i / 4)).collect::<Vec<_>>());
+        cases.push(attention_case(cache, 3, 1, many(11)));
+        cases.push(attention_case(cache, 3, 1, many(14).repeat(3)));
     }
     cases
 }
@@ -63,40 +90,16 @@ fn rms_norm_case() -> Case {
     )
 }
 
-fn rope_case() -> Case {
-    let params = rope::Params {
-        rows: 4,
-        n_heads: 3,
-        head_dim: 64,
-        rotary_dim: 48,
-        interleaved: 0,
-        pad0: 0,
-        pad1: 0,
-        pad2: 0,
-    };
-    let angles = (0..N_CTX)
-        .flat_map(|position| (0..24).map(move |i| f64::from(position) / f64::from(1 << (i / 2))));
-    let table: Vec<[f32; 2]> = angles
-        .map(|angle: f64| [angle.cos() as f32, angle.sin() as f32])
-        .collect();
-    let n = 4 * 3 * 64;
-    let table = bytemuck::pod_collect_to_vec(&table);
-    case(
-        Call::Rope(params),
-        vec![rows(), table, random(1, n), zeros(n)],
-    )
-}
-
 fn gated_act_case() -> Case {
     let params = gated_act::Params {
+        rows: 3,
         quads: 77,
         gelu: 0,
         pad0: 0,
-        pad1: 0,
     };
     case(
         Call::GatedAct(params),
-        vec![random(1, 308), random(2, 308), zeros(308)],
+        vec![random(1, 6 * 308), zeros(3 * 308)],
     )
 }
 
@@ -122,7 +125,21 @@ fn gather_rows_case() -> Case {
     };
     case(
         Call::GatherRows(params),
-        vec![vec![4, 0, 2], random(1, 5 * 260), zeros(3 * 260)],
+        vec![vec![3, 0, 2], random(1, 4 * 260), zeros(3 * 260)],
+    )
+}
+
+fn quantize_rows_case() -> Case {
+    let params = quantize_rows::Params {
+        rows: 3,
+        cols: 260,
+        blocks: 9,
+        pad0: 0,
+    };
+    let n = (3 * 9 * quantize_rows::BLOCK_WORDS) as usize;
+    case(
+        Call::QuantizeRows(params),
+        vec![random(1, 3 * 260), zeros(n)],
     )
 }
 
@@ -157,8 +174,8 @@ fn sample_case() -> Case {
         .collect();
     let tokens = (0..2 * N_CTX).map(|i| i * 31 % vocab_size).collect();
     let buffers = vec![
-        rows(),
-        vec![3, 1],
+        rows(&FOUR_ROWS),
+        vec![0, 1], // Of two sequences: a row must not see what another draws.
         bytemuck::pod_collect_to_vec(&[greedy, drawn]),
         bytemuck::pod_collect_to_vec(&logits),
         tokens,
@@ -180,55 +197,117 @@ fn embed_case(dtype: DType) -> Case {
         pad0: 0,
     };
     let tokens = (0..2 * N_CTX).map(|i| i * 7 % 9).collect();
-    let rest = vec![rows(), tokens, zeros((4 * COLS) as usize)];
+    let rest = (3..)
+        .zip([rows(&FOUR_ROWS), tokens, zeros((4 * COLS) as usize)])
+        .collect();
     with_weight(Call::Embed(dtype, params), dtype, 9, rest)
 }
 
-fn linear_case(dtype: DType, n_rows: u32, call: fn(DType, linear::Params) -> Call) -> Case {
+fn linear_case(form: Form, n_rows: u32, call: fn(Form, linear::Params) -> Call) -> Case {
+    let outs: u32 = if form.output == Output::Gated { 74 } else { 37 };
     let params = linear::Params {
         rows: n_rows,
         cols: COLS,
-        blocks: (padded_cols(dtype, COLS as usize) / 32) as u32,
-        outs: 37,
+        blocks: (padded_cols(form.dtype, COLS as usize) / 32) as u32,
+        outs,
         y_first: 2,
         y_cols: 41,
         has_bias: 1,
-        pad0: 0,
+        bias_first: 3,
+        half: 37,
+        eps: 1e-5,
+        head_dim: 96,
+        n_splits: 3,
+        ..Default::default()
     };
-    let rest = vec![
-        random(1, (n_rows * COLS) as usize),
-        random(2, 41),
-        zeros((n_rows * 41) as usize),
-    ];
-    with_weight(call(dtype, params), dtype, 37, rest)
+    let n_y = (n_rows * 41) as usize;
+    let x = match form.input {
+        Input::Merge => records(n_rows, &params),
+        Input::Int8 => blocks_of_bytes(&params),
+        _ => random(1, (n_rows * COLS) as usize),
+    };
+    let mut rest = vec![(3, x), (4, random(2, 3 + outs as usize))];
+    if form.input == Input::Norm {
+        rest.push((5, random(4, COLS as usize)));
+    }
+    if form.output == Output::Add {
+        rest.push((6, random(5, n_y)));
+    }
+    rest.push((7, zeros(n_y)));
+    with_weight(call(form, params), form.dtype, outs as usize, rest)
 }
 
-fn cache_write_case(cache: CacheType) -> Case {
+/// Any bytes, and scales.
+fn blocks_of_bytes(p: &linear::Params) -> Vec<u32> {
+    let n = (p.rows * p.blocks * quantize_rows::BLOCK_WORDS) as usize;
+    let mut blocks: Vec<u32> = words(1, n).map(|word| (word >> 32) as u32).collect();
+    for block in blocks.chunks_exact_mut(quantize_rows::BLOCK_WORDS as usize) {
+        block[8] = 0.01f32.to_bits();
+    }
+    blocks
+}
+
+/// What an attention's splits leave: two of three hold keys.
+fn records(n_rows: u32, p: &linear::Params) -> Vec<u32> {
+    let record = p.head_dim as usize + 4;
+    let n = (n_rows * p.n_splits * (p.cols / p.head_dim)) as usize;
+    let mut values = floats(1, n * record);
+    for record in values.chunks_exact_mut(record) {
+        let [.., _, sum, n_live, _] = record else {
+            unreachable!("a record ends with four numbers")
+        };
+        (*sum, *n_live) = (2.0 + *sum, 2.0);
+    }
+    bytemuck::pod_collect_to_vec(&values)
+}
+
+fn cache_write_case(cache: CacheType, has_norm: bool) -> Case {
     let params = cache_write::Params {
         rows: 4,
-        kv_dim: 192,
+        n_heads: 3,
+        n_kv_heads: 2,
+        head_dim: 96,
         n_ctx: N_CTX,
-        pad0: 0,
+        rotary_dim: 48,
+        interleaved: 0,
+        has_norm: has_norm.into(),
+        eps: 1e-5,
+        ..Default::default()
     };
-    let cached = zeros((2 * N_CTX) as usize * 192 * cache.n_bytes() / 4);
-    case(
-        Call::CacheWrite(cache, params),
-        vec![rows(), random(1, 4 * 192), cached],
-    )
+    let angles = (0..N_CTX)
+        .flat_map(|position| (0..24).map(move |i| f64::from(position) / f64::from(1 << (i / 2))));
+    let table: Vec<[f32; 2]> = angles
+        .map(|angle: f64| [angle.cos() as f32, angle.sin() as f32])
+        .collect();
+    let cached = zeros(2 * N_CTX as usize * cache.row_bytes(2 * 96) as usize / 4);
+    let n_gains = if has_norm { 96 } else { 1 };
+    let buffers = vec![
+        rows(&FOUR_ROWS),
+        bytemuck::pod_collect_to_vec(&table),
+        random(1, 4 * 7 * 96),
+        random(2, n_gains),
+        random(3, n_gains),
+        zeros(4 * 3 * 96),
+        cached.clone(),
+        cached,
+    ];
+    case(Call::CacheWrite(cache, params), buffers)
 }
 
-fn attention_case(cache: CacheType) -> Case {
+/// `group` query heads to each of two key/value heads.
+fn attention_case(cache: CacheType, group: u32, n_splits: u32, rows: Vec<u32>) -> Case {
     let params = attention::Params {
-        rows: 4,
-        n_heads: 6,
+        rows: rows.len() as u32 / 2,
+        n_heads: 2 * group,
         n_kv_heads: 2,
         head_dim: 96,
         n_ctx: N_CTX,
         window: 140,
         scale: 0.3,
-        softcap: 0.0,
+        n_splits,
+        ..Default::default()
     };
-    let n_cached = (2 * N_CTX) as usize * 192;
+    let n_cached = 2 * N_CTX as usize * 192;
     let cached = |seed| match cache {
         CacheType::F32 => random(seed, n_cached),
         CacheType::F16 => {
@@ -238,16 +317,33 @@ fn attention_case(cache: CacheType) -> Case {
                 .collect();
             bytemuck::pod_collect_to_vec(&halves)
         }
+        // Any integers will do; the last word of a block is its scale.
+        CacheType::Q8 | CacheType::Q4 => {
+            let n_words = cache.row_bytes(n_cached as u64) as usize / 4;
+            let n_block = cache.row_bytes(32) as usize / 4;
+            let largest = if cache == CacheType::Q8 { 127.0 } else { 8.0 };
+            let mut cached: Vec<u32> = words(seed, n_words)
+                .map(|word| (word >> 32) as u32)
+                .collect();
+            for (block, scale) in cached.chunks_exact_mut(n_block).zip(floats(seed, n_words)) {
+                block[n_block - 1] = (scale / largest).to_bits();
+            }
+            cached
+        }
     };
-    let n = 4 * 6 * 96;
-    let buffers = vec![rows(), random(1, n), cached(2), cached(3), zeros(n)];
+    let n = (params.rows * params.n_heads) as usize;
+    let n_out = match n_splits {
+        1 => n * 96,
+        _ => n * n_splits as usize * attention::record_len(96) as usize,
+    };
+    let buffers = vec![rows, random(1, n * 96), cached(2), cached(3), zeros(n_out)];
     case(Call::Attention(cache, params), buffers)
 }
 
-/// Four rows: the last position of a sequence, neighbours in another, and padding.
-fn rows() -> Vec<u32> {
-    let row = |sequence, position| Row { sequence, position };
-    bytemuck::pod_collect_to_vec(&[row(1, N_CTX - 1), row(0, 70), row(0, PADDING), row(0, 71)])
+/// Rows of a step, by sequence and position.
+fn rows(rows: &[(u32, u32)]) -> Vec<u32> {
+    let row = |&(sequence, position): &(u32, u32)| Row { sequence, position };
+    bytemuck::pod_collect_to_vec(&rows.iter().map(row).collect::<Vec<_>>())
 }
 
 fn zeros(n: usize) -> Vec<u32> {
@@ -277,7 +373,7 @@ fn words(seed: u64, n: usize) -> impl Iterator<Item = u64> {
 }
 
 /// Bindings 1 and 2 are a packed matrix of [`COLS`] columns; plain types have no scales.
-fn with_weight(call: Call, dtype: DType, n_rows: usize, rest: Vec<Vec<u32>>) -> Case {
+fn with_weight(call: Call, dtype: DType, n_rows: usize, rest: Vec<(u32, Vec<u32>)>) -> Case {
     let cols = COLS as usize;
     let row = packed_row(dtype, cols);
     let (mut q, mut s) = (vec![0; n_rows * row.q_words], vec![0; n_rows * row.s_words]);
@@ -290,7 +386,7 @@ fn with_weight(call: Call, dtype: DType, n_rows: usize, rest: Vec<Vec<u32>>) -> 
     if dtype.is_quantized() {
         bindings.push((2, s));
     }
-    bindings.extend((3..).zip(rest));
+    bindings.extend(rest);
     Case { call, bindings }
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use web_time::Instant;
 
-use super::{Out, Row, Session, sampler};
+use super::ahead::{Step, Steps};
+use super::step::rows;
+use super::{Session, sampler};
 use crate::error::Error;
-use crate::kernels::sample::NOT_FINITE;
 use crate::sampler::SamplerParams;
 use crate::tokenizer::{DecodeStream, StopStrings};
 
@@ -98,6 +99,8 @@ pub struct Generation {
     pub n_prompt: usize,
     /// How many of them were still in the cache.
     pub n_reused: usize,
+    /// Steps that were computed in vain, past the one that ended it.
+    pub n_dropped: usize,
     /// From the call to the first token.
     pub time_to_first_token: Duration,
     /// Computing the prompt, the first token included.
@@ -166,42 +169,26 @@ impl Session {
             stop: StopReason::Length,
             n_prompt: prompt.len(),
             n_reused,
+            n_dropped: 0,
             time_to_first_token: Duration::ZERO,
             prefill: Duration::ZERO,
             decode: Duration::ZERO,
         };
         let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
-        let mut rows: Vec<Row> = (n_reused..prompt.len()).map(row).collect();
-        self.write_tokens(&rows);
-        // All but the last piece of the prompt, which makes the first token.
-        while rows.len() > self.max.rows as usize {
-            if options.cancel.is_cancelled() {
-                generation.stop = StopReason::Cancelled;
-                return Ok(generation);
-            }
-            let rest = rows.split_off(self.max.rows as usize);
-            self.step(&rows, Out::None, false).await?;
-            rows = rest;
-        }
+        self.write_tokens(&rows(0, n_reused..prompt.len()));
+        let mut steps = Steps::new(self, max_tokens);
         let mut first_token = None;
         generation.stop = loop {
             if options.cancel.is_cancelled() {
                 break StopReason::Cancelled;
             }
-            if generation.ids.len() >= max_tokens {
-                break StopReason::Length;
-            }
-            let Some(last) = rows.last().copied() else {
-                break StopReason::ContextFull;
+            let id = match steps.next(self).await? {
+                Step::Prompt => continue,
+                Step::Token(id) => id,
+                Step::End if generation.ids.len() >= max_tokens => break StopReason::Length,
+                Step::End => break StopReason::ContextFull,
             };
-            let out = [rows.len() as u32 - 1];
-            let drawn = self.step(&rows, Out::Rows(&out), true).await?;
-            let id: u32 = bytemuck::pod_read_unaligned(&drawn);
             first_token.get_or_insert_with(Instant::now);
-            if id == NOT_FINITE {
-                return Err(self.not_finite(&rows, last.position).await?);
-            }
-            self.sequences[0].tokens.push(id);
             if eos.contains(&id) {
                 break StopReason::Eos;
             }
@@ -214,10 +201,8 @@ impl Session {
             if flow.is_break() {
                 break StopReason::Cancelled;
             }
-            let position = last.position as usize + 1;
-            rows.clear();
-            rows.extend((position < self.settings.n_ctx as usize).then(|| row(position)));
         };
+        generation.n_dropped = steps.n_in_flight();
         let end = Instant::now();
         if let Some(first_token) = first_token {
             generation.prefill = first_token - start;
@@ -266,13 +251,6 @@ impl Session {
         sequence.tokens = prompt.to_vec();
         sequence.n_cached = n;
         n
-    }
-}
-
-fn row(position: usize) -> Row {
-    Row {
-        sequence: 0,
-        position: position as u32,
     }
 }
 

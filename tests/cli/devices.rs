@@ -63,8 +63,14 @@ fn the_adapter_agrees_with_the_cpu() {
     }
     assert!(run(&["devices", "--test"]).ok().contains("rms_norm"));
 
-    let bench = run(&["bench", &model, "-p", "8", "-n", "4", "-r", "1", "--json"]).json();
+    let mut args = vec!["bench", &model, "-p", "8", "-n", "4", "-r", "1", "--json"];
+    let bench = run(&args).json();
     assert!(bench["copy_gb_s"].as_f64() > Some(0.1), "{bench}");
+    assert!(bench["driver"].is_string(), "{bench}");
+    args.push("--profile");
+    // Kernels are told apart by their shaders.
+    let bench = run(&args).json().to_string();
+    assert!(bench.contains("\"kernel\":\"matvec_"), "{bench}");
 
     for device in ["99", "a name that none has"] {
         let got = run(&["generate", &model, "-p", "x", "--device", device]);

@@ -61,9 +61,15 @@ fn options_that_cannot_be_are_refused_with_what_can_be() {
     let generate = |more: &[&'static str], words: &[&str]| {
         misused(&[&["generate", &model, "-p", "x"], more].concat(), words)
     };
-    generate(&["--kv", "q8"], &["q8 is not supported yet", "f16"]);
-    generate(&["--kv", "q4"], &["q4 is not supported yet"]);
-    generate(&["--kv", "int3"], &["f16 or f32"]);
+    generate(&["--kv", "int3"], &["f32, f16, q8, q4"]);
+    for cache in ["q8", "q4"] {
+        let got = run(&[
+            "generate", &model, "-p", "x", "--device", "cpu", "--kv", cache,
+        ]);
+        let error = got.error(1);
+        let words = [cache, "blocks of 32", "heads have 16", "--kv f16"];
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
     generate(&["--weights", "q3"], &["auto, f32, f16, q8, q4"]);
     generate(&["--ctx", "0"], &["--ctx"]);
     generate(&["--memory", "much"], &["4G"]);

@@ -156,7 +156,12 @@ fn generate_prints_the_text_alone_and_says_the_rest_on_standard_error() {
 
     let verbose = cpu(&[&args[..], &["-v"]].concat());
     assert_eq!(verbose.stdout, got.stdout);
-    for words in ["plan for 1 rows", "MatVec(F32", "weights loaded in"] {
+    for words in [
+        "plan for 1 rows",
+        "MatVec(Form { dtype: F32",
+        "loaded onto CPU in",
+        "pack ",
+    ] {
         assert!(
             verbose.stderr.contains(words),
             "{words}: {}",
@@ -403,4 +408,43 @@ fn the_folder_may_be_given_by_one_of_its_files() {
     let folder = fixture("qwen3");
     let file = Path::new(&folder).join("model.safetensors");
     assert_eq!(args(file.to_str().expect("UTF-8")), args(&folder));
+}
+
+/// Where the cache folder is depends on the system; this is where freedesktop's is.
+#[cfg(target_os = "linux")]
+#[test]
+fn compiled_kernels_are_kept_in_the_cache_folder_unless_told_not_to() {
+    if pollster::block_on(deputy::gpu::adapters()).is_empty() {
+        let required = std::env::var("DEPUTY_GPU").is_ok_and(|value| value == "required");
+        assert!(!required, "DEPUTY_GPU=required, and there is no adapter");
+        eprintln!("skipped: there is no adapter");
+        return;
+    }
+    let home = std::env::temp_dir().join(format!("deputy-cache-home-{}", std::process::id()));
+    let model = fixture("llama-gqa-tied");
+    let generate = |options: &[&str]| {
+        let args = [
+            "generate",
+            &model,
+            "--prompt-ids",
+            "5,6,7",
+            "-n",
+            "3",
+            "--temp",
+            "0",
+        ];
+        let args = [&args[..], &["--device", "0"], options].concat();
+        let output = command(&args).env("XDG_CACHE_HOME", &home).output();
+        crate::program::Run::from(output.expect("the program starts")).ok()
+    };
+    let answer = generate(&["--no-cache"]);
+    assert!(!home.join("deputy").exists());
+    // Once into the empty folder, once from what is kept.
+    assert_eq!(generate(&[]), answer);
+    let n_files = || std::fs::read_dir(home.join("deputy")).map_or(0, Iterator::count);
+    assert_eq!(n_files(), 2, "pipelines and constants");
+    assert_eq!(generate(&["--checked"]), answer);
+    assert_eq!(generate(&["--tune", "off"]), answer);
+    assert_eq!(n_files(), 2);
+    let _ = std::fs::remove_dir_all(&home);
 }

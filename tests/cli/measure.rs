@@ -1,5 +1,6 @@
 use crate::program::{
-    Folder, cpu, cpu_with_input, distance, fixture, ids, joined, keys, read_logits, shared,
+    Folder, cpu, cpu_with_input, distance, fixture, fixture_path, ids, joined, keys, read_logits,
+    shared,
 };
 use serde_json::Value;
 
@@ -175,7 +176,7 @@ fn bench_reports_speed_bandwidth_and_memory() {
         "-n",
         "4",
         "-r",
-        "2",
+        "3",
     ];
     let got = cpu(&[&args[..], &["-o", "json"]].concat()).json();
     let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{got}"));
@@ -189,10 +190,24 @@ fn bench_reports_speed_bandwidth_and_memory() {
     for test in got["tests"].as_array().expect("a list") {
         assert!(number(&test["tps"]) > 0.0);
         assert!(number(&test["tps_sd"]) >= 0.0);
-        assert_eq!(test["runs"].as_array().map(Vec::len), Some(2));
+        let mut runs: Vec<f64> = test["runs"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(number)
+            .collect();
+        assert_eq!(runs.len(), 3);
+        runs.sort_by(f64::total_cmp);
+        assert_eq!(number(&test["tps_median"]), runs[1]);
     }
+    assert!(number(&got["load_s"]) > 0.0);
+    assert!(number(&got["first_token_s"]) > number(&got["load_s"]));
+    assert!(got["driver"].is_null(), "the CPU has none");
+    assert!(got["commit"].is_null());
     assert!(number(&got["copy_gb_s"]) > 0.1);
-    assert!(number(&got["dispatches_per_token"]) > 10.0);
+    // Six a layer; embedding, gathering, head and sampler.
+    let n_layers = Shape::of("llama-bias").n_layers;
+    assert_eq!(got["dispatches_per_token"], 6 * n_layers + 4);
     assert_eq!(got["weights"], "f32");
     if cfg!(target_os = "linux") {
         assert!(number(&got["peak_memory"]) > 1e6);
@@ -216,12 +231,123 @@ fn bench_reports_speed_bandwidth_and_memory() {
         "| tg4",
         "copy bandwidth",
         "dispatches a token",
+        "cold start: load ",
+        "first token of a prompt of 16",
     ] {
         assert!(table.contains(words), "{words}: {table}");
     }
     let csv = cpu(&[&args[..], &["-o", "csv"]].concat()).ok();
     let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
-    assert_eq!(columns, [13, 13, 13], "{csv}");
+    assert_eq!(columns, [19, 19, 19], "{csv}");
+
+    let commit = [&args[..], &["--commit", "v1-2-gabc"]].concat();
+    let named = |format| cpu(&[&commit[..], &["-o", format]].concat()).ok();
+    assert!(named("md").ends_with("\ncommit v1-2-gabc\n"));
+    assert!(named("csv").contains(",\"v1-2-gabc\","));
+    assert!(named("json").contains(r#""commit":"v1-2-gabc""#));
+}
+
+#[test]
+fn bench_breaks_a_step_down_into_kernels() {
+    let model = fixture("qwen3");
+    let args = ["bench", &model, "-p", "16", "-n", "4", "-r", "3", "-d", "8"];
+    let plain = cpu(&[&args[..], &["--json"]].concat()).json();
+    assert!(plain["profiles"].is_null());
+    let args = [&args[..], &["--profile"]].concat();
+    let got = cpu(&[&args[..], &["--json"]].concat()).json();
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{got}"));
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    let profiles = list(&got["profiles"]);
+    let names: Vec<&Value> = profiles.iter().map(|profile| &profile["step"]).collect();
+    assert_eq!(names, ["pp16 @ d8", "tg1 @ d8"]);
+    for profile in &profiles {
+        let kernels = list(&profile["kernels"]);
+        let sum = |key: &str| {
+            kernels
+                .iter()
+                .map(|kernel| number(&kernel[key]))
+                .sum::<f64>()
+        };
+        assert_eq!(sum("calls"), number(&profile["dispatches"]));
+        assert!((sum("us") / number(&profile["kernels_us"]) - 1.0).abs() < 1e-6);
+        assert!((sum("share") - 1.0).abs() < 1e-6);
+        let outside = 1.0 - number(&profile["kernels_us"]) / number(&profile["step_us"]);
+        assert!((number(&profile["outside_share"]) - outside).abs() < 1e-6);
+        let mut times: Vec<f64> = kernels.iter().map(|kernel| number(&kernel["us"])).collect();
+        assert!(times.is_sorted_by(|a, b| a >= b), "{profile}");
+        times.retain(|us| *us > 0.0);
+        assert_eq!(times.len(), kernels.len(), "{profile}");
+        for kernel in &kernels {
+            // The parts of all layers together, and rates where weights or the cache are read.
+            let part = kernel["part"].as_str().expect("a name");
+            assert!(!part.contains("layers."), "{kernel}");
+            let name = kernel["kernel"].as_str().expect("a name");
+            let product = name.starts_with("mat");
+            let small = ["embed", "rms_norm", "add", "gather_rows", "sample"].contains(&name);
+            for rate in [&kernel["gb_s"], &kernel["tflop_s"]] {
+                assert!(rate.is_number() || !product, "{kernel}");
+                assert!(rate.is_null() || !small, "{kernel}");
+            }
+        }
+    }
+    // Together the kernels of a decoded token read every matrix, the gains of the norms that ride
+    // along, and nine positions.
+    let of_kernels: f64 = list(&profiles[1]["kernels"])
+        .iter()
+        .filter(|kernel| kernel["gb_s"].is_number())
+        .map(|kernel| number(&kernel["gb_s"]) * 1e3 * number(&kernel["us"]))
+        .sum();
+    let shape = Shape::of("qwen3");
+    let gains = (2 * shape.n_layers + 1) * shape.dim;
+    let elements = shape.matrices + gains + 9 * 2 * shape.n_layers * shape.kv_dim;
+    assert!(
+        (of_kernels / (4 * elements) as f64 - 1.0).abs() < 1e-6,
+        "{got}"
+    );
+
+    let table = cpu(&args).ok();
+    for words in [
+        "| kernel ",
+        "\ntg1 @ d8: ",
+        " dispatches, ",
+        " outside them",
+    ] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    let csv = cpu(&[&args[..], &["-o", "csv"]].concat()).ok();
+    let (_, profile) = csv.split_once("\n\n").expect("a second table");
+    assert!(profile.lines().count() > 10, "{csv}");
+    assert!(
+        profile.lines().all(|line| line.split(',').count() == 9),
+        "{csv}"
+    );
+}
+
+#[test]
+fn bench_counts_the_operations_of_a_prompt() {
+    let flops = |name: &str, depth: u32| {
+        let depth = depth.to_string();
+        let model = fixture(name);
+        let args = [
+            "bench", &model, "-p", "24", "-n", "0", "-r", "1", "--json", "-d", &depth,
+        ];
+        let got = cpu(&args).json();
+        got["tests"][0]["flops_per_token"]
+            .as_u64()
+            .expect("a number")
+    };
+    for name in ["qwen3", "llama-mha-untied"] {
+        let shape = Shape::of(name);
+        for depth in [0, 17] {
+            // Row i of 24 sees the tokens before it and itself, in keys and in values.
+            let pairs: u64 = (1..=24).map(|i| depth + i).sum();
+            let attention = 2 * pairs * shape.n_layers * shape.q_dim;
+            // Only the last row has logits.
+            let products = 24 * shape.matrices - 23 * shape.head;
+            let whole = 2 * (products + attention);
+            assert_eq!(flops(name, depth as u32), whole / 24, "{name} @ {depth}");
+        }
+    }
 }
 
 #[test]
@@ -264,4 +390,40 @@ fn bench_counts_the_weights_and_the_cache_that_a_token_reads() {
         * config["hidden_size"].as_u64().expect("a number");
     let (read, report) = bytes(&[&fixture("llama-mha-untied")]);
     assert_eq!(read, size(&report) - embedding + 3 * position(&config));
+}
+
+/// Elements of a model, from its configuration.
+struct Shape {
+    dim: u64,
+    n_layers: u64,
+    q_dim: u64,
+    kv_dim: u64,
+    /// Of the output head.
+    head: u64,
+    /// Of all matrices that a token is multiplied with.
+    matrices: u64,
+}
+
+impl Shape {
+    fn of(name: &str) -> Self {
+        let config = crate::program::read_json(&fixture_path(name).join("config.json"));
+        let n = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("{key}"));
+        let (dim, n_heads, n_layers) = (
+            n("hidden_size"),
+            n("num_attention_heads"),
+            n("num_hidden_layers"),
+        );
+        let head_dim = config["head_dim"].as_u64().unwrap_or(dim / n_heads);
+        let (q_dim, kv_dim) = (n_heads * head_dim, n("num_key_value_heads") * head_dim);
+        let layer = dim * (2 * q_dim + 2 * kv_dim + 3 * n("intermediate_size"));
+        let head = n("vocab_size") * dim;
+        Self {
+            dim,
+            n_layers,
+            q_dim,
+            kv_dim,
+            head,
+            matrices: n_layers * layer + head,
+        }
+    }
 }

@@ -32,7 +32,8 @@ pub(crate) fn gpu() -> Option<&'static Gpu> {
 
 /// A device and the pipelines made on it.
 pub(crate) struct Gpu {
-    pub(crate) subgroups: bool,
+    /// Smallest size of a subgroup, 0 without.
+    pub(crate) subgroups: u32,
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<Program, wgpu::ComputePipeline>>,
@@ -75,7 +76,11 @@ impl Gpu {
             info.name, info.driver_info, required_features
         );
         Some(Self {
-            subgroups: required_features.contains(wgpu::Features::SUBGROUP),
+            subgroups: if required_features.is_empty() {
+                0
+            } else {
+                info.subgroup_min_size
+            },
             device,
             queue,
             pipelines: Mutex::default(),
@@ -224,7 +229,7 @@ impl Gpu {
             .device
             .create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel),
-                source: wgpu::ShaderSource::Wgsl(program.source.as_str().into()),
+                source: wgpu::ShaderSource::Wgsl(with_garbage(&program.source).into()),
             });
         let constants: Vec<(&str, f64)> = constants
             .iter()
@@ -260,6 +265,49 @@ impl Gpu {
             usage,
         };
         self.device.create_buffer_init(&descriptor)
+    }
+}
+
+/// The program with workgroup memory full of numbers, as it may be found where it is not zeroed.
+fn with_garbage(source: &str) -> String {
+    let (head, body) = source
+        .split_once("@compute")
+        .and_then(|(head, entry)| Some((head, entry.split_once(") {")?)))
+        .expect("an entry point");
+    let mut fill = String::new();
+    for declaration in source.split("var<workgroup> ").skip(1) {
+        let declaration = declaration.split(';').next().expect("split gives one");
+        let (name, ty) = declaration.split_once(": ").expect("a type");
+        let array = ty
+            .strip_prefix("array<")
+            .and_then(|ty| ty.strip_suffix('>'));
+        match array.and_then(|ty| ty.rsplit_once(", ")) {
+            Some((element, n)) => {
+                let store = garbage(&format!("{name}[i]"), element);
+                fill += &format!("for (var i = lid; i < {n}; i += WG) {{ {store} }}\n");
+            }
+            None => fill += &format!("if lid == 0u {{ {} }}\n", garbage(name, ty)),
+        }
+    }
+    if !fill.is_empty() {
+        fill += "workgroupBarrier();\n";
+    }
+    let (signature, body) = body;
+    format!("{head}@compute{signature}) {{\n{fill}{body}")
+}
+
+fn garbage(place: &str, ty: &str) -> String {
+    match ty {
+        "f32" => format!("{place} = 1.25e30;"),
+        "u32" => format!("{place} = 0x7eadbeefu;"),
+        "atomic<u32>" => format!("atomicStore(&{place}, 0x7eadbeefu);"),
+        "vec2<u32>" => format!("{place} = vec2(0x7eadbeefu);"),
+        "vec4<u32>" => format!("{place} = vec4(0x7eadbeefu);"),
+        "vec4<f32>" => format!("{place} = vec4(1.25e30);"),
+        "mat4x4<f32>" => (0..4)
+            .map(|column| format!("{place}[{column}] = vec4(1.25e30);"))
+            .collect(),
+        _ => panic!("no garbage for {ty}"),
     }
 }
 

@@ -2,27 +2,52 @@ use crate::common::random;
 use crate::gpu::{Arg, Gpu, Program, gpu};
 use crate::weights::{Weights, cols_grid};
 use crate::{SUMS, check, dirt, expect_caught, words};
-use deputy::kernels::{Call, linear::Params};
+use deputy::kernels::linear::{Form, Input, Output, Params};
+use deputy::kernels::{Call, quantize_rows};
 use deputy::reference;
 use deputy::tensor::{DType, quant::padded_cols};
 
-type MakeCall = fn(DType, Params) -> Call;
+type MakeCall = fn(Form, Params) -> Call;
+
+const INPUTS: [Input; 3] = [Input::Plain, Input::Norm, Input::Merge];
+const OUTPUTS: [Output; 3] = [Output::Plain, Output::Add, Output::Gated];
 
 #[test]
 fn matvec_matches_the_reference() {
     let Some(gpu) = gpu() else { return };
     for dtype in DType::ALL {
+        let form = Form::plain(dtype);
         for &cols in cols_grid(dtype) {
             for (rows, outs) in [(1, 1), (1, 7), (2, 32), (3, 33), (4, 257)] {
                 for p in [
                     whole(dtype, rows, cols, outs),
                     part(dtype, rows, cols, outs),
                 ] {
-                    each(gpu, Call::MatVec, dtype, &p, &[]);
+                    each(gpu, Call::MatVec, form, &p, &[]);
                 }
             }
         }
-        each(gpu, Call::MatVec, dtype, &whole(dtype, 1, 4096, 16), &[]);
+        // More blocks than fit in workgroup memory at a time.
+        each(gpu, Call::MatVec, form, &whole(dtype, 1, 4096, 16), &[]);
+    }
+}
+
+#[test]
+fn matvec_does_what_stands_before_and_behind_it() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in [DType::F32, DType::Q4_0] {
+        for input in INPUTS {
+            for output in OUTPUTS {
+                let form = Form {
+                    dtype,
+                    input,
+                    output,
+                };
+                for (rows, cols, outs) in [(1, 64, 2), (2, 192, 34), (3, 2304, 66), (4, 576, 250)] {
+                    each(gpu, Call::MatVec, form, &part(dtype, rows, cols, outs), &[]);
+                }
+            }
+        }
     }
 }
 
@@ -30,13 +55,17 @@ fn matvec_matches_the_reference() {
 fn matvec_matches_the_reference_with_every_constant() {
     let Some(gpu) = gpu() else { return };
     for dtype in [DType::F32, DType::Q4_0] {
+        let form = Form {
+            input: Input::Norm,
+            ..Form::plain(dtype)
+        };
         for wg in [32, 256] {
             for lanes in [1, 4, 32, 256] {
-                for outs in [1, 3, 8] {
+                for outs in [2, 4, 8] {
                     if lanes <= wg {
                         let p = part(dtype, 2, 1100, 67);
                         let constants = [("WG", wg), ("LANES", lanes), ("OUTS", outs)];
-                        each(gpu, Call::MatVec, dtype, &p, &constants);
+                        each(gpu, Call::MatVec, form, &p, &constants);
                     }
                 }
             }
@@ -48,13 +77,17 @@ fn matvec_matches_the_reference_with_every_constant() {
 fn matvec_reaches_more_outputs_than_one_dimension_of_workgroups() {
     let Some(gpu) = gpu() else { return };
     let dtype = DType::F16;
-    for (p, lanes, outs) in [
-        (whole(dtype, 1, 4, 4 * 65535 + 3), 16, 1),
-        (part(dtype, 2, 4, 65535 + 65), 64, 1),
-        (whole(dtype, 1, 4, 2 * 65535 + 5), 64, 2),
+    for (p, lanes) in [
+        (whole(dtype, 1, 4, 8 * 65535 + 3), 16),
+        (part(dtype, 2, 4, 2 * 65535 + 65), 64),
     ] {
-        let constants = [("WG", 64), ("LANES", lanes), ("OUTS", outs)];
-        each(gpu, Call::MatVec, dtype, &p, &constants);
+        let constants = [("WG", 64), ("LANES", lanes), ("OUTS", 2)];
+        each(gpu, Call::MatVec, Form::plain(dtype), &p, &constants);
+        let form = Form::plain(dtype);
+        let program = gpu.programs(&Call::MatVec(form, p))[0].with(&constants);
+        let broken = program.broken("wg.y * 65535u", "wg.y * 65536u");
+        let broken = case(gpu, &broken, Call::MatVec, form, &p);
+        expect_caught(&program.to_string(), "wg.y * 65536u", broken);
     }
 }
 
@@ -62,26 +95,82 @@ fn matvec_reaches_more_outputs_than_one_dimension_of_workgroups() {
 fn matmul_matches_the_reference() {
     let Some(gpu) = gpu() else { return };
     for dtype in DType::ALL {
+        let form = Form::plain(dtype);
         for &cols in cols_grid(dtype) {
             for (rows, outs) in [(5, 33), (31, 1), (32, 32), (33, 7), (65, 65)] {
                 for p in [
                     whole(dtype, rows, cols, outs),
                     part(dtype, rows, cols, outs),
                 ] {
-                    each(gpu, Call::MatMul, dtype, &p, &[]);
+                    each(gpu, Call::MatMul, form, &p, &[]);
                 }
             }
         }
-        each(gpu, Call::MatMul, dtype, &whole(dtype, 8, 4096, 16), &[]);
+        each(gpu, Call::MatMul, form, &whole(dtype, 8, 4096, 16), &[]);
     }
     // matvec and matmul are one contract: few rows are no error.
-    each(
-        gpu,
-        Call::MatMul,
-        DType::F32,
-        &part(DType::F32, 1, 36, 3),
-        &[],
-    );
+    let form = Form::plain(DType::F32);
+    each(gpu, Call::MatMul, form, &part(DType::F32, 1, 36, 3), &[]);
+}
+
+#[test]
+fn matmul_does_what_stands_behind_it() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in [DType::F32, DType::Q4_0] {
+        for output in OUTPUTS {
+            let form = Form {
+                output,
+                ..Form::plain(dtype)
+            };
+            for (rows, cols, outs) in [(5, 64, 2), (33, 192, 34), (64, 576, 250)] {
+                each(gpu, Call::MatMul, form, &part(dtype, rows, cols, outs), &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn matmul_of_integers_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in [DType::Q4_0, DType::Q8_0] {
+        for output in OUTPUTS {
+            let form = Form {
+                dtype,
+                input: Input::Int8,
+                output,
+            };
+            for (rows, cols, outs) in [(5, 36, 2), (33, 172, 34), (65, 576, 250)] {
+                let p = part(dtype, rows, cols, outs);
+                each(gpu, Call::MatMulInt8, form, &p, &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_matmul_of_integers_is_caught() {
+    let Some(gpu) = gpu() else { return };
+    for (dtype, from, to) in [
+        (DType::Q4_0, "pair.x >> 4u", "pair.x"),
+        (DType::Q4_0, "- vec4(0x08080808u)", ""),
+        (DType::Q4_0, "half == 1u", "half == 0u"),
+        (DType::Q8_0, "* 2u + half];", "* 2u];"),
+        (DType::Q8_0, "x_scale.z * w_scale", "x_scale.y * w_scale"),
+        (DType::Q8_0, "dot4I8Packed(a, b.w)", "dot4I8Packed(a, b.z)"),
+        (DType::Q8_0, "word < 8u", "word < 7u"),
+        (
+            DType::Q8_0,
+            "params.blocks + block) * 9u",
+            "params.blocks + block) * 8u",
+        ),
+    ] {
+        let form = Form {
+            input: Input::Int8,
+            ..Form::plain(dtype)
+        };
+        let p = part(dtype, 33, 576, 33);
+        caught(gpu, Call::MatMulInt8, form, &p, from, to);
+    }
 }
 
 #[test]
@@ -89,16 +178,18 @@ fn a_wrong_matvec_is_caught() {
     let Some(gpu) = gpu() else { return };
     for (dtype, from, to) in [
         (DType::F32, "block += LANES", "block += LANES + 1u"),
-        (DType::F32, "x[first + 3u]", "x[first + 2u]"),
-        (DType::F32, "at + 7u <= last", "true"),
-        (DType::F32, "at + i <= last", "at + i < last"),
+        (DType::F32, "x_piece[at + 3u]", "x_piece[at + 2u]"),
+        (DType::F32, "quad < n_quads", "true"),
         (DType::F32, "w[7] * x[7]", "w[7] * x[6]"),
-        (DType::F32, "&& first + i < params.outs", ""),
-        (DType::F32, "params.y_first + first + i;", "first + i;"),
-        (DType::F32, "bias[column]", "bias[first + i]"),
-        (DType::F32, "wg.z * params.y_cols", "wg.z * params.outs"),
+        (DType::F32, "if n + 1u < params.outs", "if true"),
+        (DType::F32, "params.y_first + n", "n"),
+        (
+            DType::F32,
+            "params.bias_first + stacked_row(n)",
+            "stacked_row(n)",
+        ),
+        (DType::F32, "row * params.y_cols", "row * params.outs"),
         (DType::F32, "sums[i] +=", "sums[0] +="),
-        (DType::F16, "wg.y * 65535u", "wg.y * 65536u"),
         (DType::F16, "(words.y)", "(words.x)"),
         (DType::BF16, "words.x & 0xffff0000u", "words.x"),
         (DType::Q8_0, "[block % 2u]", "[0]"),
@@ -113,13 +204,58 @@ fn a_wrong_matvec_is_caught() {
         (DType::Q6K, "(row, block, 2u)", "(row, block, 0u)"),
     ] {
         let p = match from {
-            // Shows only where one dimension of workgroups is not enough.
-            "wg.y * 65535u" => whole(dtype, 1, 4, 8 * 65535 + 30),
             // 36 columns cut a block, so that reading past it shows.
-            "at + 7u <= last" | "at + i <= last" => part(dtype, 2, 36, 33),
+            "quad < n_quads" => part(dtype, 2, 36, 33),
             _ => part(dtype, 2, widest(dtype), 33),
         };
-        caught(gpu, Call::MatVec, dtype, &p, from, to);
+        caught(gpu, Call::MatVec, Form::plain(dtype), &p, from, to);
+    }
+}
+
+#[test]
+fn wrong_inputs_and_outputs_are_caught() {
+    let Some(gpu) = gpu() else { return };
+    let dtype = DType::F32;
+    for (input, output, from, to) in [
+        (Input::Norm, Output::Plain, "v * gains[quad]", "v"),
+        (
+            Input::Norm,
+            Output::Plain,
+            "squares += dot(v, v)",
+            "squares = dot(v, v)",
+        ),
+        (Input::Norm, Output::Plain, "/ f32(params.cols)", ""),
+        (Input::Norm, Output::Plain, "+ params.eps", ""),
+        (Input::Merge, Output::Plain, "state.y * exp", "exp"),
+        (
+            Input::Merge,
+            Output::Plain,
+            "state.x - most",
+            "most - state.x",
+        ),
+        (Input::Merge, Output::Plain, "quad % n_quads]", "0u]"),
+        (Input::Merge, Output::Plain, "quad / n_quads * record", "0u"),
+        (Input::Plain, Output::Add, "residual[at] + pair.x", "pair.x"),
+        (
+            Input::Plain,
+            Output::Add,
+            "residual[at + 1u]",
+            "residual[at]",
+        ),
+        (
+            Input::Plain,
+            Output::Gated,
+            "n % 2u * params.half",
+            "n % 2u",
+        ),
+        (Input::Plain, Output::Gated, ".x * pair.y", ".x"),
+    ] {
+        let form = Form {
+            dtype,
+            input,
+            output,
+        };
+        caught(gpu, Call::MatVec, form, &part(dtype, 2, 1152, 34), from, to);
     }
 }
 
@@ -128,12 +264,12 @@ fn a_wrong_matmul_is_caught() {
     let Some(gpu) = gpu() else { return };
     for (dtype, from, to) in [
         (DType::F32, "acc3 += a.w * b", "acc3 += a.z * b"),
-        (DType::F32, "row < params.rows && ", ""),
-        (DType::F32, "&& n < params.outs", ""),
+        (DType::F32, "row >= params.rows || ", ""),
+        (DType::F32, "|| n >= params.outs", ""),
         (DType::F32, "min(quad + 1u, n_quads - 1u)", "quad"),
-        (DType::F32, "bias[column]", "bias[n]"),
         (DType::F32, "row * params.y_cols", "row * params.outs"),
-        (DType::F32, "column < 32u", "column < 31u"),
+        (DType::F32, "column < 16u", "column < 15u"),
+        (DType::F32, "step % 2u * 2u + octet", "octet"),
         (
             DType::F16,
             "decode_quad(words.zw));\n}\n\nfn decode_block",
@@ -153,43 +289,82 @@ fn a_wrong_matmul_is_caught() {
         ),
         (DType::Q6K, "octet >= 2u", "octet >= 1u"),
     ] {
-        caught(
-            gpu,
-            Call::MatMul,
-            dtype,
-            &part(dtype, 33, widest(dtype), 33),
-            from,
-            to,
-        );
+        let p = part(dtype, 33, widest(dtype), 33);
+        caught(gpu, Call::MatMul, Form::plain(dtype), &p, from, to);
     }
 }
 
 #[test]
-fn a_wrong_matmul_private_is_caught() {
+fn a_wrong_kernel_for_software_adapters_is_caught() {
     let Some(gpu) = gpu() else { return };
-    for (dtype, from, to) in [
-        (DType::F32, "sums[i][r] += ", "sums[i][0] += "),
+    for (call, dtype, rows, from, to) in [
         (
+            Call::MatVec as MakeCall,
             DType::F32,
+            2,
+            "sums[i] +=",
+            "sums[0] +=",
+        ),
+        (
+            Call::MatVec,
+            DType::F32,
+            2,
+            "wg.x + wg.y",
+            "wg.x + 1u + wg.y",
+        ),
+        (
+            Call::MatMul,
+            DType::F32,
+            33,
+            "sums[i][r] += ",
+            "sums[i][0] += ",
+        ),
+        (
+            Call::MatMul,
+            DType::F32,
+            33,
             "row_first + r, params.rows",
             "row_first, params.rows",
         ),
-        (DType::F32, "row < params.rows && ", ""),
-        (DType::F32, "&& n < params.outs", ""),
-        (DType::F32, "bias[column]", "bias[n]"),
-        (DType::F32, "row * params.y_cols", "row * params.outs"),
-        (DType::Q4_0, "(words.w, scale)", "(words.z, scale)"),
+        (
+            Call::MatMul,
+            DType::Q4_0,
+            33,
+            "(words.w, scale)",
+            "(words.z, scale)",
+        ),
     ] {
-        let p = part(dtype, 33, widest(dtype), 33);
-        let call = Call::MatMul(dtype, p);
-        let programs = gpu.programs(&call);
-        let program = programs.iter().find(|p| p.to_string().contains("private"));
-        let program = program
-            .expect("software adapters have one")
-            .with(&[("OUTS", 4), ("ROWS", 2)]);
-        case(gpu, &program, Call::MatMul, dtype, &p).unwrap_or_else(|e| panic!("{program}: {e}"));
-        let broken = case(gpu, &program.broken(from, to), Call::MatMul, dtype, &p);
-        expect_caught(&program.to_string(), &format!("{from} -> {to}"), broken);
+        let form = Form::plain(dtype);
+        let p = part(dtype, rows, widest(dtype), 33);
+        let programs = gpu.programs(&call(form, p));
+        let lane = programs
+            .iter()
+            .filter(|p| p.shader.kernel.ends_with("_lane"));
+        for program in lane {
+            case(gpu, program, call, form, &p).unwrap_or_else(|e| panic!("{program}: {e}"));
+            let broken = case(gpu, &program.broken(from, to), call, form, &p);
+            expect_caught(&program.to_string(), &format!("{from} -> {to}"), broken);
+        }
+    }
+    if gpu.subgroups >= 8 {
+        let form = Form {
+            input: Input::Norm,
+            ..Form::plain(DType::F32)
+        };
+        let p = part(DType::F32, 2, 36, 33);
+        let programs = gpu.programs(&Call::MatVec(form, p));
+        let shared = programs
+            .iter()
+            .find(|p| p.shader.label == "matvec_lane_f32_norm_subgroup");
+        let shared = shared.expect("subgroups share a block");
+        for (from, to) in [
+            ("subgroupBroadcast(mine, 5u)", "subgroupBroadcast(mine, 4u)"),
+            ("subgroupBroadcast(value, 0u) +", ""),
+            ("quad < params.cols / 4u", "true"),
+        ] {
+            let broken = case(gpu, &shared.broken(from, to), Call::MatVec, form, &p);
+            expect_caught(&shared.to_string(), &format!("{from} -> {to}"), broken);
+        }
     }
 }
 
@@ -204,10 +379,12 @@ fn whole(dtype: DType, rows: u32, cols: usize, outs: u32) -> Params {
         cols: cols as u32,
         blocks: (padded_cols(dtype, cols) / 32) as u32,
         outs,
-        y_first: 0,
         y_cols: outs,
-        has_bias: 0,
-        pad0: 0,
+        half: outs / 2,
+        eps: 0.1,
+        head_dim: 64,
+        n_splits: 5,
+        ..Params::default()
     }
 }
 
@@ -217,22 +394,23 @@ fn part(dtype: DType, rows: u32, cols: usize, outs: u32) -> Params {
         y_first: 5,
         y_cols: outs + 8,
         has_bias: 1,
+        bias_first: 3,
         ..whole(dtype, rows, cols, outs)
     }
 }
 
-fn each(gpu: &Gpu, call: MakeCall, dtype: DType, p: &Params, constants: &[(&str, u32)]) {
-    for program in gpu.programs(&call(dtype, *p)) {
+fn each(gpu: &Gpu, call: MakeCall, form: Form, p: &Params, constants: &[(&str, u32)]) {
+    for program in gpu.programs(&call(form, *p)) {
         let program = program.with(constants);
-        case(gpu, &program, call, dtype, p).unwrap_or_else(|e| panic!("{program} {p:?}: {e}"));
+        case(gpu, &program, call, form, p).unwrap_or_else(|e| panic!("{program} {p:?}: {e}"));
     }
 }
 
-fn caught(gpu: &Gpu, call: MakeCall, dtype: DType, p: &Params, from: &str, to: &str) {
-    let call_ = call(dtype, *p);
-    let program = &gpu.programs(&call_)[0];
-    case(gpu, program, call, dtype, p).unwrap_or_else(|e| panic!("unbroken {program} {p:?}: {e}"));
-    let broken = case(gpu, &program.broken(from, to), call, dtype, p);
+fn caught(gpu: &Gpu, call: MakeCall, form: Form, p: &Params, from: &str, to: &str) {
+    let programs = gpu.programs(&call(form, *p));
+    let program = &programs[0];
+    case(gpu, program, call, form, p).unwrap_or_else(|e| panic!("unbroken {program} {p:?}: {e}"));
+    let broken = case(gpu, &program.broken(from, to), call, form, p);
     expect_caught(&program.to_string(), &format!("{from} -> {to}"), broken);
 }
 
@@ -240,26 +418,73 @@ fn case(
     gpu: &Gpu,
     program: &Program,
     call: MakeCall,
-    dtype: DType,
+    form: Form,
     p: &Params,
 ) -> Result<(), String> {
-    let weights = Weights::random(dtype, p.outs as usize, p.cols as usize, 1);
-    let x = random(4, (p.rows * p.cols) as usize);
+    let weights = Weights::random(form.dtype, p.outs as usize, p.cols as usize, 1);
+    let x = match form.input {
+        Input::Merge => records(p),
+        Input::Int8 => blocks_of_bytes(p),
+        _ => random(4, (p.rows * p.cols) as usize),
+    };
     let bias = match p.has_bias {
         0 => vec![0.0],
-        _ => random(3, p.y_cols as usize),
+        _ => random(3, (p.bias_first + p.outs) as usize),
     };
+    let gains = random(5, p.cols as usize);
+    let residual = random(6, (p.rows * p.y_cols) as usize);
     let (y, mut want) = dirt((p.rows * p.y_cols) as usize);
-    let mut args = vec![
-        Arg::In(1, &weights.q),
-        Arg::In(3, words(&x)),
-        Arg::In(4, words(&bias)),
-        Arg::Out(5, &y),
-    ];
+    let mut args = vec![Arg::In(1, &weights.q)];
     if !weights.s.is_empty() {
         args.push(Arg::In(2, &weights.s));
     }
-    let got = gpu.run(program, &call(dtype, *p), &args)?;
-    reference::linear(dtype, p, weights.packed(), &x, &bias, &mut want);
+    args.extend([Arg::In(3, words(&x)), Arg::In(4, words(&bias))]);
+    if form.input == Input::Norm {
+        args.push(Arg::In(5, words(&gains)));
+    }
+    if form.output == Output::Add {
+        args.push(Arg::In(6, words(&residual)));
+    }
+    args.push(Arg::Out(7, &y));
+    let got = gpu.run(program, &call(form, *p), &args)?;
+    let inputs = reference::Inputs {
+        x: &x,
+        bias: &bias,
+        gains: &gains,
+        residual: &residual,
+    };
+    reference::linear(form, p, weights.packed(), inputs, &mut want);
     check(&got[0], &want, SUMS)
+}
+
+/// Random rows as the kernel before leaves them.
+fn blocks_of_bytes(p: &Params) -> Vec<f32> {
+    let quantize = quantize_rows::Params {
+        rows: p.rows,
+        cols: p.cols,
+        blocks: p.blocks,
+        pad0: 0,
+    };
+    let x = random(4, (p.rows * p.cols) as usize);
+    let mut words = vec![0; (p.rows * p.blocks * quantize_rows::BLOCK_WORDS) as usize];
+    reference::quantize_rows(&quantize, &x, &mut words);
+    bytemuck::pod_collect_to_vec(&words)
+}
+
+/// What the splits of an attention leave: a row may have keys in none of them, in some or in all.
+fn records(p: &Params) -> Vec<f32> {
+    let record = p.head_dim as usize + 4;
+    let n_heads = (p.cols / p.head_dim) as usize;
+    let n_splits = p.n_splits as usize;
+    let mut values = random(4, p.rows as usize * n_splits * n_heads * record);
+    for (i, record) in values.chunks_exact_mut(record).enumerate() {
+        let row = i / n_heads / n_splits;
+        let [.., most, sum, n_live, _] = record else {
+            unreachable!("a record ends with four numbers")
+        };
+        *most *= 5.0;
+        *sum += 1.5;
+        *n_live = [3, 0, 5, 1][row % 4] as f32;
+    }
+    values
 }

@@ -7,12 +7,12 @@ mod common;
 mod gpu;
 
 mod attention;
+mod attention_wrong;
 mod cache_write;
 mod elementwise;
 mod embed;
 mod linear;
 mod rms_norm;
-mod rope;
 mod sample;
 mod weights;
 

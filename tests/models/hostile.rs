@@ -26,39 +26,13 @@ fn with_config(
     files
 }
 
-/// The folder's safetensors with one tensor changed: `(dtype, shape, bytes)`; `None` drops it.
-type Tensor = (safetensors::Dtype, Vec<usize>, Vec<u8>);
+/// A fixture with one tensor changed.
 fn with_tensor(
     name: &str,
     tensor: &str,
     change: impl Fn(&mut Option<Tensor>),
 ) -> std::collections::BTreeMap<String, Vec<u8>> {
-    let mut files = read_folder(&fixtures().join(name));
-    let bytes = files["model.safetensors"].clone();
-    let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors: std::collections::BTreeMap<String, Tensor> = parsed
-        .iter()
-        .map(|(name, view)| {
-            (
-                name.to_owned(),
-                (view.dtype(), view.shape().to_vec(), view.data().to_vec()),
-            )
-        })
-        .collect();
-    let mut changed = tensors.remove(tensor);
-    change(&mut changed);
-    if let Some(changed) = changed {
-        tensors.insert(tensor.to_owned(), changed);
-    }
-    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
-        (
-            name.clone(),
-            safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap(),
-        )
-    });
-    let bytes = safetensors::serialize(views, None).unwrap();
-    files.insert("model.safetensors".to_owned(), bytes);
-    files
+    change_tensor(read_folder(&fixtures().join(name)), tensor, change)
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn batch_mates_do_not_change_a_sequence() {
                 n_sequences: 3,
                 all_logits: true,
                 max_rows: 16,
+                ..Default::default()
             };
             let mut batch = session(&engine, options);
             // Sequence 1 is the one we know; 0 and 2 get other tokens, at another pace.

@@ -1,8 +1,11 @@
 //! Whole models against transformers and against the goldens of real ones, on the CPU and on a GPU.
 
+mod ahead;
+mod device;
 mod golden;
 mod hostile;
 mod logits;
+mod profile;
 mod quality;
 mod session;
 mod support;

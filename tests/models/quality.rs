@@ -1,3 +1,4 @@
+use deputy::kernels::linear::Activations;
 use deputy::{DeviceChoice, WeightFormat};
 
 use crate::golden::nll;
@@ -77,5 +78,48 @@ fn quantised_weights_stay_close_to_the_original() {
             assert!(same >= min_same, "{weights:?}: same top token in {same:.3}");
             assert!(ratio <= max_ratio, "{weights:?}: perplexity x {ratio:.4}");
         }
+    }
+}
+
+/// Integers in place of f32 activations: a prefill on the machine's adapter, and on the CPU where there is none.
+///
+/// Measured with q8 weights: mean KL 4.5e-4 and 4.8e-4, the same top token in 99.5 and 98.4 %.
+#[test]
+fn int8_activations_stay_close_to_f32() {
+    for path in [
+        "models/tinystories-656k",
+        "models/stories260k/stories260K.gguf",
+    ] {
+        let Some(path) = shared(path) else { continue };
+        let folder = if path.is_dir() {
+            path.clone()
+        } else {
+            path.parent().unwrap().to_owned()
+        };
+        let text = ids(&json(&folder.join("golden.json"))["ppl"]["ids"]);
+        let run = |activations| {
+            let mut options = exact(DeviceChoice::Auto);
+            options.weights = WeightFormat::Q8;
+            options.activations = activations;
+            let engine = load(&path, options);
+            let vocab = engine.config().vocab_size as usize;
+            (logits(&mut all_logits(&engine, 256), &text), vocab)
+        };
+        let (want, vocab) = run(Activations::F32);
+        let (got, _) = run(Activations::Int8);
+        let rows: Vec<(f64, bool)> = want
+            .chunks(vocab)
+            .zip(got.chunks(vocab))
+            .map(|(w, g)| divergence(w, g))
+            .collect();
+        let kl = rows.iter().map(|r| r.0).sum::<f64>() / rows.len() as f64;
+        let same = rows.iter().filter(|r| r.1).count() as f64 / rows.len() as f64;
+        println!(
+            "{}: mean KL {kl:.2e}, same top token {:.1} %",
+            path.display(),
+            100.0 * same
+        );
+        assert!(kl > 0.0 && kl <= 1e-3, "mean KL {kl:.2e}");
+        assert!(same >= 0.98, "same top token in {same:.3}");
     }
 }

@@ -270,32 +270,3 @@ fn a_hopeless_text_is_refused_before_it_is_tokenized() {
     assert!(start.elapsed().as_secs() < 5);
     assert!(engine.encode_prompt("a text that fits", false).is_ok());
 }
-
-#[test]
-fn a_lost_device_is_opened_again_and_the_text_goes_on() {
-    if !has_gpu() {
-        return;
-    }
-    let engine = model(DeviceChoice::Index(0));
-    let want = run(
-        &mut session(&engine, Default::default()),
-        &[40, 41, 42],
-        &greedy(20),
-    )
-    .ids;
-
-    // Between two answers, and in the middle of one.
-    let mut session_ = session(&engine, Default::default());
-    assert_eq!(run(&mut session_, &[40, 41, 42], &greedy(5)).ids, want[..5]);
-    engine.destroy_device();
-    let mut n = 0;
-    let mut on_piece = |_: deputy::Piece<'_>| {
-        n += 1;
-        if n == 7 {
-            engine.destroy_device();
-        }
-        ControlFlow::Continue(())
-    };
-    let answer = pollster::block_on(session_.generate(&[40, 41, 42], &greedy(20), &mut on_piece));
-    assert_eq!(answer.unwrap_or_else(|e| panic!("{e}")).ids, want);
-}

@@ -76,6 +76,41 @@ pub(crate) fn read_folder(path: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// `(dtype, shape, bytes)`.
+pub(crate) type Tensor = (safetensors::Dtype, Vec<usize>, Vec<u8>);
+
+/// A folder's safetensors with one tensor changed; `None` drops it.
+pub(crate) fn change_tensor(
+    mut files: BTreeMap<String, Vec<u8>>,
+    tensor: &str,
+    change: impl Fn(&mut Option<Tensor>),
+) -> BTreeMap<String, Vec<u8>> {
+    let parsed = safetensors::SafeTensors::deserialize(&files["model.safetensors"]).unwrap();
+    let mut tensors: BTreeMap<String, Tensor> = parsed
+        .iter()
+        .map(|(name, view)| {
+            (
+                name.to_owned(),
+                (view.dtype(), view.shape().to_vec(), view.data().to_vec()),
+            )
+        })
+        .collect();
+    let mut changed = tensors.remove(tensor);
+    change(&mut changed);
+    if let Some(changed) = changed {
+        tensors.insert(tensor.to_owned(), changed);
+    }
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (
+            name.clone(),
+            safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap(),
+        )
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    files.insert("model.safetensors".to_owned(), bytes);
+    files
+}
+
 pub(crate) fn open_memory(
     files: BTreeMap<String, Vec<u8>>,
 ) -> Result<ModelFile, deputy::file::Error> {

@@ -1,8 +1,12 @@
 //! Options that several commands share, and how they are read.
 
+use std::env;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use deputy::gpu::Tuning;
+use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, every_shader};
 use deputy::sampler::SamplerParams;
 use deputy::{DeviceChoice, GenerateOptions, LoadOptions, WeightFormat};
@@ -24,9 +28,12 @@ pub(crate) struct Global {
     /// Positions of the context [default: the model's own, at most 4096]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ctx: Option<u32>,
-    /// Element type of the key/value cache: f16 or f32
+    /// Type of the key/value cache: f32, f16, q8 or q4 (blocks of 32 with a scale)
     #[arg(long, global = true, default_value = "f16", value_name = "TYPE", value_parser = cache_type)]
     pub(crate) kv: CacheType,
+    /// What prefill multiplies q8 and q4 weights with: f32, or int8, which is faster and less exact
+    #[arg(long, global = true, default_value = "f32", value_name = "TYPE")]
+    pub(crate) activations: Activations,
     /// Seed of the sampler [default: from the clock]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -36,6 +43,16 @@ pub(crate) struct Global {
     /// Run this kernel on the CPU instead, to find out which one a driver computes wrong
     #[arg(long, global = true, value_name = "NAME", value_parser = kernel)]
     pub(crate) cpu_kernel: Option<String>,
+    /// Have shaders check every index, to find out whether one is wrong; slower
+    #[arg(long, global = true)]
+    pub(crate) checked: bool,
+    /// Constants of the products: auto (timed once on this device and kept), off, or a candidate's number
+    #[arg(long, global = true, default_value = "auto", value_name = "auto|off|N")]
+    pub(crate) tune: Tuning,
+    /// Keep nothing from run to run: compiled kernels and tuned constants are not read from the
+    /// user's cache folder, nor written to it
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
     /// Print one JSON object
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -51,8 +68,12 @@ impl Global {
             weights: self.weights,
             n_ctx: self.ctx,
             cache: Some(self.kv),
+            activations: self.activations,
+            tuning: self.tune,
             memory: self.memory,
             cpu_kernel: self.cpu_kernel.clone(),
+            checked: self.checked,
+            cache_dir: if self.no_cache { None } else { cache_dir() },
         }
     }
 
@@ -65,6 +86,23 @@ impl Global {
             seed
         })
     }
+}
+
+/// The user's folder for what may be lost, as the system has it.
+fn cache_dir() -> Option<PathBuf> {
+    let folder = |variable| {
+        let path = env::var_os(variable).map(PathBuf::from);
+        // The XDG specification has relative paths ignored.
+        path.filter(|path| path.is_absolute())
+    };
+    let user = if cfg!(windows) {
+        folder("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        folder("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
+    };
+    user.map(|user| user.join("deputy"))
 }
 
 /// How an answer is made.
@@ -130,12 +168,14 @@ pub(crate) fn id(text: &str) -> Result<u32, String> {
 }
 
 fn cache_type(text: &str) -> Result<CacheType, String> {
-    match text {
-        "f32" => Ok(CacheType::F32),
-        "f16" => Ok(CacheType::F16),
-        "q8" | "q4" => Err(format!("{text} is not supported yet; use f16 or f32")),
-        _ => Err("use f16 or f32".to_owned()),
-    }
+    let known = CacheType::ALL.into_iter();
+    known
+        .clone()
+        .find(|cache| cache.name() == text)
+        .ok_or_else(|| {
+            let names: Vec<&str> = known.map(CacheType::name).collect();
+            format!("the types are {}", names.join(", "))
+        })
 }
 
 fn kernel(text: &str) -> Result<String, String> {

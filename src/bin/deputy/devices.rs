@@ -96,7 +96,7 @@ async fn test(global: &Global) -> Result<(), Failure> {
             found: "cpu".to_owned(),
         });
     }
-    let test = deputy::self_test(&global.device).await?;
+    let test = deputy::self_test(&global.device, global.checked).await?;
     let failed = test.checks.iter().filter(|check| !check.ok()).count();
     if global.json {
         let check = |check: &Check| json!({"kernel": check.label, "nmse": check.nmse, "limit": check.limit, "ok": check.ok()});

@@ -37,29 +37,27 @@ pub(crate) async fn load_with(
         file.tensors.len(),
         start.elapsed()
     );
-    let start = Instant::now();
-    let mut weights_start = None;
     let bar = output::byte_bar("loading");
     let options = deputy::LoadOptions {
         n_ctx,
         ..global.load_options()
     };
-    let mut on_progress = |progress| {
-        weights_start.get_or_insert_with(Instant::now);
-        output::show(&bar, progress);
-    };
+    let mut on_progress = |progress| output::show(&bar, progress);
     let loaded = Engine::from_file(file, options, &mut on_progress).await;
     bar.finish_and_clear();
     let engine = loaded?;
-    let weights_start = weights_start.unwrap_or(start);
+    let report = engine.load_report();
     log::debug!(
-        "model, tokenizer and device opened in {:.2?}",
-        weights_start - start
-    );
-    log::debug!(
-        "weights loaded in {:.2?} onto {}",
-        weights_start.elapsed(),
-        engine.device()
+        "loaded onto {} in {:.2?}: model and tokenizer {:.2?}, device {:.2?}, read {:.2?}, \
+         pack {:.2?}, upload {:.2?}; meanwhile pipelines {:.2?}",
+        engine.device(),
+        report.total,
+        report.model,
+        report.device,
+        report.read,
+        report.pack,
+        report.upload,
+        report.pipelines,
     );
     let footprint = engine.footprint();
     log::debug!(

@@ -57,7 +57,7 @@ use super::DType;
 use bytemuck::Pod;
 
 /// Words of 32 bits that one packed row takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PackedRow {
     /// Words a row of the values `w_q`, a multiple of 4.
     pub q_words: usize,

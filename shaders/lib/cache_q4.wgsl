@@ -1,0 +1,34 @@
+// Reads quads of keys and values that are kept in blocks of 32: 4 words of eight nibbles, 8 more than
+// their integers, a word's low ones first, then the scale, an f32.
+
+@group(0) @binding(3) var<storage, read> k: array<u32>;
+@group(0) @binding(4) var<storage, read> v: array<u32>;
+
+fn key(at: u32) -> vec4<f32> {
+    let block = at / 8u * 5u;
+    return bitcast<f32>(k[block + 4u]) * nibbles(k[block + at % 8u / 2u] >> (at % 2u * 4u));
+}
+
+// Eight quads, a block.
+fn key_block(at: u32) -> array<vec4<f32>, 8> {
+    let block = at / 8u * 5u;
+    let words = vec4(k[block], k[block + 1u], k[block + 2u], k[block + 3u]);
+    let high = words >> vec4(4u);
+    let scale = bitcast<f32>(k[block + 4u]);
+    return array(
+        scale * nibbles(words.x), scale * nibbles(high.x),
+        scale * nibbles(words.y), scale * nibbles(high.y),
+        scale * nibbles(words.z), scale * nibbles(high.z),
+        scale * nibbles(words.w), scale * nibbles(high.w),
+    );
+}
+
+fn value(at: u32) -> vec4<f32> {
+    let block = at / 8u * 5u;
+    return bitcast<f32>(v[block + 4u]) * nibbles(v[block + at % 8u / 2u] >> (at % 2u * 4u));
+}
+
+// The integers in the low nibbles of a word's bytes.
+fn nibbles(word: u32) -> vec4<f32> {
+    return vec4<f32>(unpack4xU8(word & 0x0f0f0f0fu)) - 8.0;
+}

@@ -1,0 +1,11 @@
+// The input of a product as it is. Joins: lib/linear.wgsl.
+
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, cols]
+
+fn input_quad(row: u32, quad: u32) -> vec4<f32> {
+    return x[row * (params.cols / 4u) + quad];
+}
+
+fn input_scale(lid: u32) -> f32 {
+    return 1.0;
+}

@@ -1,0 +1,13 @@
+// Stores a product as it is. Joins: lib/linear.wgsl.
+
+fn stacked_row(n: u32) -> u32 {
+    return n;
+}
+
+fn output(row: u32, n: u32, pair: vec2<f32>) {
+    let at = row * params.y_cols + params.y_first + n;
+    y[at] = pair.x;
+    if n + 1u < params.outs {
+        y[at + 1u] = pair.y;
+    }
+}

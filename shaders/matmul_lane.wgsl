@@ -1,0 +1,41 @@
+// y[r, y_first + n] = output(dot(x[r, :], w[n, :]) + bias[bias_first + n])
+//
+// As matmul.wgsl, for devices on which an invocation is a lane of a CPU's vector register (see
+// matvec_lane.wgsl): each makes a tile of ROWS rows by OUTS outputs by itself.
+// Dispatch (ceil(outs / (WG * OUTS)), ceil(rows / ROWS), 1). OUTS is 2, 4, 6 or 8.
+// Joins: lib/linear.wgsl, lib/input_plain.wgsl, lib/output_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
+// Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
+
+override WG: u32 = 16u;
+override OUTS: u32 = 8u;
+override ROWS: u32 = 16u;
+
+const MAX_OUTS: u32 = 8u;
+const MAX_ROWS: u32 = 16u;
+
+@compute @workgroup_size(WG)
+fn matmul_lane(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let first = (wg.x * WG + lid) * OUTS;
+    let row_first = wg.y * ROWS;
+    var values: array<array<vec4<f32>, 8>, MAX_ROWS>;
+    var sums: array<array<f32, MAX_ROWS>, MAX_OUTS>;
+    for (var block = 0u; block < params.blocks; block += 1u) {
+        for (var r = 0u; r < ROWS; r += 1u) {
+            values[r] = x_block(lid, min(row_first + r, params.rows - 1u), block);
+        }
+        for (var i = 0u; i < OUTS; i += 1u) {
+            let w = decode_block(weight_row(first + i), block);
+            for (var r = 0u; r < ROWS; r += 1u) {
+                sums[i][r] += dot_32(w, values[r]);
+            }
+        }
+    }
+    for (var r = 0u; r < ROWS; r += 1u) {
+        for (var i = 0u; i < OUTS; i += 2u) {
+            store(row_first + r, first + i, vec2(sums[i][r], sums[i + 1u][r]));
+        }
+    }
+}

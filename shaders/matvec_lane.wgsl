@@ -1,0 +1,33 @@
+// y[r, y_first + n] = output(dot(input(x[r, :]), w[n, :]) + bias[bias_first + n])
+//
+// As matvec.wgsl, for devices on which an invocation is a lane of a CPU's vector register: a barrier
+// stops a whole loop there, and reading memory is a loop over the lanes. Each invocation makes OUTS
+// neighbouring outputs by itself, so that what it reads of x serves them all.
+// With G = ceil(outs / (WG * OUTS)): dispatch (min(G, 65535), ceil(G / 65535), rows). OUTS is 2, 4, 6 or 8.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
+// Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
+
+override WG: u32 = 16u;
+override OUTS: u32 = 8u;
+
+const MAX_OUTS: u32 = 8u;
+
+@compute @workgroup_size(WG)
+fn matvec_lane(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let first = ((wg.x + wg.y * 65535u) * WG + lid) * OUTS;
+    var sums: array<f32, MAX_OUTS>;
+    for (var block = 0u; block < params.blocks; block += 1u) {
+        let values = x_block(lid, wg.z, block);
+        let values_sum = sum_32(values);
+        for (var i = 0u; i < OUTS; i += 1u) {
+            sums[i] += block_dot(weight_row(first + i), block, values, values_sum);
+        }
+    }
+    let scale = input_scale(lid);
+    for (var i = 0u; i < OUTS; i += 2u) {
+        store(wg.z, first + i, scale * vec2(sums[i], sums[i + 1u]));
+    }
+}

@@ -1,0 +1,202 @@
+//! Which constants suit a product on this device: timed once, and remembered from run to run.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use web_time::Instant;
+
+use super::device::lock;
+use super::state::{State, record};
+use super::{Error, Gpu};
+use crate::file::CacheFolder;
+use crate::kernels::{Call, Shader, candidates, shader};
+use crate::plan::Plan;
+
+/// How the constants of products are chosen: how many invocations share an output, and the like.
+/// They change the speed, and results by rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tuning {
+    /// The fastest on this device for each shape, timed when the shape is first met and kept in the
+    /// cache folder. Without one, as [`Tuning::Off`].
+    #[default]
+    Auto,
+    /// Those for unknown devices.
+    Off,
+    /// The candidate of this number, modulo how many there are; for tests.
+    Forced(usize),
+}
+
+impl FromStr for Tuning {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Tuning::Auto),
+            "off" => Ok(Tuning::Off),
+            other => other.parse().map(Tuning::Forced).map_err(|_| {
+                format!("tuning {other:?} is not one of auto, off, or the number of a candidate")
+            }),
+        }
+    }
+}
+
+/// The choices made so far.
+pub(super) struct Tuned {
+    tuning: Tuning,
+    kept: Option<(CacheFolder, String)>,
+    /// Values of the overrides by kernel and shape.
+    known: Mutex<BTreeMap<String, BTreeMap<String, u32>>>,
+}
+
+/// Dispatches that a candidate is timed on: weights of several layers, so that no cache holds them.
+const N_DISPATCHES: usize = 8;
+
+/// Runs of each candidate; the fastest counts.
+const N_RUNS: usize = 4;
+
+impl Tuned {
+    pub(super) fn new(
+        tuning: Tuning,
+        info: &wgpu::AdapterInfo,
+        folder: Option<CacheFolder>,
+    ) -> Self {
+        let name = format!(
+            "tuning-{}-{}-{:x}-{:x}-{}.json",
+            env!("CARGO_PKG_VERSION"),
+            info.backend,
+            info.vendor,
+            info.device,
+            info.driver_info
+        );
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "-.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
+        let name: String = name.chars().map(plain).collect();
+        let kept = folder
+            .filter(|_| tuning == Tuning::Auto)
+            .map(|folder| (folder, name));
+        let known = kept.as_ref().and_then(|(folder, name)| folder.read(name));
+        let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self {
+            tuning,
+            kept,
+            known: Mutex::new(known.unwrap_or_default()),
+        }
+    }
+
+    /// Keeps a choice, in the file as well.
+    fn learn(&self, key: String, shader: &Shader) {
+        let constants = shader.constants.iter();
+        let constants = constants
+            .map(|&(name, value)| (name.to_owned(), value))
+            .collect();
+        let mut known = lock(&self.known);
+        known.insert(key, constants);
+        if let Some((folder, name)) = &self.kept
+            && let Ok(bytes) = serde_json::to_vec(&*known)
+        {
+            folder.write(name, &bytes);
+        }
+    }
+}
+
+impl Gpu {
+    /// The shader for a call on this device.
+    pub(crate) fn shader(&self, call: &Call) -> Shader {
+        let first = shader(call, &self.capabilities);
+        match self.tuned.tuning {
+            Tuning::Off => first,
+            Tuning::Forced(n) => {
+                let mut all = candidates(call, &self.capabilities);
+                let n = n % all.len();
+                all.swap_remove(n)
+            }
+            Tuning::Auto => {
+                let Some(key) = key(call, &first) else {
+                    return first;
+                };
+                let known = lock(&self.tuned.known);
+                let Some(constants) = known.get(&key) else {
+                    return first;
+                };
+                let is_chosen = |shader: &Shader| {
+                    let mut own = shader.constants.iter();
+                    own.all(|(name, value)| constants.get(*name) == Some(value))
+                };
+                // A file of another version may hold what there is no longer.
+                let all = candidates(call, &self.capabilities);
+                all.into_iter().find(is_chosen).unwrap_or(first)
+            }
+        }
+    }
+}
+
+impl State {
+    /// Times the candidates for the products of a plan whose shapes are new. Leaves garbage in
+    /// activations and logits, which the plan writes before it reads them.
+    pub(super) async fn tune(&self, plan: &Plan) -> Result<(), Error> {
+        if self.gpu.tuned.kept.is_none() {
+            return Ok(());
+        }
+        let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (i, dispatch) in plan.dispatches.iter().enumerate() {
+            let first = shader(&dispatch.call, &self.gpu.capabilities);
+            if let Some(key) = key(&dispatch.call, &first)
+                && !lock(&self.gpu.tuned.known).contains_key(&key)
+            {
+                shapes.entry(key).or_default().push(i);
+            }
+        }
+        for (key, dispatches) in shapes {
+            let call = &plan.dispatches[dispatches[0]].call;
+            let all = candidates(call, &self.gpu.capabilities);
+            self.gpu.compile(&all).await?;
+            let mut best: Option<(Duration, &Shader)> = None;
+            for shader in &all {
+                let dispatches = dispatches.iter().take(N_DISPATCHES);
+                let calls = dispatches.map(|&i| (&plan.dispatches[i], shader.clone()));
+                let bound = self.bind_calls(&calls.collect::<Vec<_>>()).await?;
+                let mut least = Duration::MAX;
+                for _ in 0..N_RUNS {
+                    let start = Instant::now();
+                    let mut encoder = self
+                        .gpu
+                        .device
+                        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                    let mut pass =
+                        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                    record(&mut pass, &bound);
+                    drop(pass);
+                    self.gpu.queue.submit([encoder.finish()]);
+                    self.gpu.finish().await?;
+                    least = least.min(start.elapsed());
+                }
+                log::debug!("{key}: {:?} takes {least:?}", shader.constants);
+                if best.is_none_or(|(time, _)| least < time) {
+                    best = Some((least, shader));
+                }
+            }
+            if let Some((_, shader)) = best {
+                self.gpu.tuned.learn(key, shader);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Calls of one key are best served by the same constants; `None` where there is no choice.
+fn key(call: &Call, shader: &Shader) -> Option<String> {
+    let (p, rows) = match call {
+        Call::MatVec(_, p) => (p, ""),
+        Call::MatMul(_, p) | Call::MatMulInt8(_, p) if p.rows <= 32 => (p, " few"),
+        Call::MatMul(_, p) | Call::MatMulInt8(_, p) => (p, " many"),
+        _ => return None,
+    };
+    Some(format!("{} {}x{}{rows}", shader.label, p.outs, p.cols))
+}

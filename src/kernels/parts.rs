@@ -1,0 +1,234 @@
+//! The files under `shaders/` that a kernel joins.
+
+use super::linear::{Form, Input, Output};
+use super::{CacheType, Capabilities, attention, cache_write};
+use crate::tensor::DType;
+
+pub(super) fn cache_write_parts(
+    cache: CacheType,
+    params: &cache_write::Params,
+    capabilities: &Capabilities,
+) -> Vec<&'static str> {
+    let store = match cache {
+        CacheType::F32 => "lib/cache_store_f32.wgsl",
+        CacheType::F16 => "lib/cache_store_f16.wgsl",
+        CacheType::Q8 => "lib/cache_store_q8.wgsl",
+        CacheType::Q4 => "lib/cache_store_q4.wgsl",
+    };
+    let mut parts = vec!["lib/rows.wgsl", store];
+    if params.has_norm != 0 {
+        parts.extend([reduce_part(capabilities), "lib/head_norm.wgsl"]);
+    } else {
+        parts.push("lib/head_plain.wgsl");
+    }
+    parts
+}
+
+pub(super) fn attention_parts(
+    cache: CacheType,
+    params: &attention::Params,
+    capabilities: &Capabilities,
+) -> Vec<&'static str> {
+    let cache = match cache {
+        CacheType::F32 => "lib/cache_f32.wgsl",
+        CacheType::F16 if params.head_dim.is_multiple_of(32) => "lib/cache_f16_blocks.wgsl",
+        CacheType::F16 => "lib/cache_f16.wgsl",
+        CacheType::Q8 => "lib/cache_q8.wgsl",
+        CacheType::Q4 => "lib/cache_q4.wgsl",
+    };
+    let together = match (
+        attention::kernel(params, capabilities),
+        capabilities.subgroups,
+    ) {
+        ("attention_lane", 0..8) => "lib/share.wgsl",
+        ("attention_lane", _) => "lib/share_subgroup.wgsl",
+        (_, 0) => "lib/reduce_quads.wgsl",
+        _ => "lib/reduce_quads_subgroup.wgsl",
+    };
+    vec!["lib/rows.wgsl", "lib/attention.wgsl", cache, together]
+}
+
+pub(super) fn reduce_part(capabilities: &Capabilities) -> &'static str {
+    match capabilities.subgroups {
+        0 => "lib/reduce.wgsl",
+        _ => "lib/reduce_subgroup.wgsl",
+    }
+}
+
+/// A block is eight quads: as many invocations share the reading of one.
+pub(super) fn x_block_part(capabilities: &Capabilities) -> &'static str {
+    match capabilities.subgroups {
+        0..8 => "lib/x_block.wgsl",
+        _ => "lib/x_block_subgroup.wgsl",
+    }
+}
+
+pub(super) fn form_name(form: Form) -> String {
+    let input = match form.input {
+        Input::Plain => "",
+        Input::Norm => "_norm",
+        Input::Merge => "_merge",
+        Input::Int8 => "", // The kernel's name says it.
+    };
+    let output = match form.output {
+        Output::Plain => "",
+        Output::Add => "_add",
+        Output::Gated => "_gated",
+    };
+    format!("{}{input}{output}", form.dtype.name())
+}
+
+pub(super) fn linear_parts(form: Form) -> Vec<&'static str> {
+    let input: &[&str] = match form.input {
+        Input::Plain => &["lib/input_plain.wgsl"],
+        Input::Norm => &["lib/input_norm.wgsl"],
+        Input::Merge => &["lib/input_merge.wgsl"],
+        Input::Int8 => &["lib/input_int8.wgsl"],
+    };
+    let output: &[&str] = match form.output {
+        Output::Plain => &["lib/output_plain.wgsl"],
+        Output::Add => &["lib/output_add.wgsl"],
+        Output::Gated => &["lib/activation.wgsl", "lib/output_gated.wgsl"],
+    };
+    [
+        &["lib/linear.wgsl"],
+        input,
+        output,
+        weight_parts(form.dtype),
+    ]
+    .concat()
+}
+
+pub(super) fn weight_parts(dtype: DType) -> &'static [&'static str] {
+    match dtype {
+        DType::F32 => &["lib/dot.wgsl", "lib/weight_f32.wgsl"],
+        DType::F16 => &[
+            "lib/dot.wgsl",
+            "lib/weight_16_bit.wgsl",
+            "lib/weight_f16.wgsl",
+        ],
+        DType::BF16 => &[
+            "lib/dot.wgsl",
+            "lib/weight_16_bit.wgsl",
+            "lib/weight_bf16.wgsl",
+        ],
+        DType::Q8_0 => &["lib/dot.wgsl", "lib/halves.wgsl", "lib/weight_q8_0.wgsl"],
+        DType::Q4_0 => &[
+            "lib/halves.wgsl",
+            "lib/dot.wgsl",
+            "lib/nibbles.wgsl",
+            "lib/weight_q4_0.wgsl",
+        ],
+        DType::Q4_1 => &[
+            "lib/halves.wgsl",
+            "lib/dot.wgsl",
+            "lib/nibbles.wgsl",
+            "lib/weight_q4_1.wgsl",
+        ],
+        DType::Q5_0 => &[
+            "lib/halves.wgsl",
+            "lib/dot.wgsl",
+            "lib/nibbles.wgsl",
+            "lib/weight_q5_0.wgsl",
+        ],
+        DType::Q4K => &[
+            "lib/halves.wgsl",
+            "lib/dot.wgsl",
+            "lib/nibbles.wgsl",
+            "lib/k_scales.wgsl",
+            "lib/weight_q4_k.wgsl",
+        ],
+        DType::Q5K => &[
+            "lib/halves.wgsl",
+            "lib/dot.wgsl",
+            "lib/nibbles.wgsl",
+            "lib/k_scales.wgsl",
+            "lib/weight_q5_k.wgsl",
+        ],
+        DType::Q6K => &["lib/dot.wgsl", "lib/nibbles.wgsl", "lib/weight_q6_k.wgsl"],
+    }
+}
+
+macro_rules! texts {
+    ($($path:literal),* $(,)?) => {
+        /// The text of a file under `shaders/`.
+        pub(super) fn text(path: &str) -> &'static str {
+            match path {
+                $($path => include_str!(concat!("../../shaders/", $path)),)*
+                _ => unreachable!("no shader part {path}"),
+            }
+        }
+
+        /// The path of the file that holds a kernel's entry point.
+        pub(super) fn kernel_part(kernel: &str) -> &'static str {
+            [$($path),*]
+                .into_iter()
+                .find(|path| path.strip_suffix(".wgsl") == Some(kernel))
+                .expect("a kernel's file has its name")
+        }
+    };
+}
+
+texts![
+    "lib/activation.wgsl",
+    "lib/attention.wgsl",
+    "lib/cache_f16.wgsl",
+    "lib/cache_f16_blocks.wgsl",
+    "lib/cache_f32.wgsl",
+    "lib/cache_q4.wgsl",
+    "lib/cache_q8.wgsl",
+    "lib/cache_store_f16.wgsl",
+    "lib/cache_store_f32.wgsl",
+    "lib/cache_store_q4.wgsl",
+    "lib/cache_store_q8.wgsl",
+    "lib/dot.wgsl",
+    "lib/halves.wgsl",
+    "lib/input_int8.wgsl",
+    "lib/input_merge.wgsl",
+    "lib/input_norm.wgsl",
+    "lib/input_plain.wgsl",
+    "lib/head_norm.wgsl",
+    "lib/head_plain.wgsl",
+    "lib/k_scales.wgsl",
+    "lib/linear.wgsl",
+    "lib/nibbles.wgsl",
+    "lib/output_add.wgsl",
+    "lib/output_gated.wgsl",
+    "lib/output_plain.wgsl",
+    "lib/reduce.wgsl",
+    "lib/reduce_quads.wgsl",
+    "lib/reduce_quads_subgroup.wgsl",
+    "lib/reduce_subgroup.wgsl",
+    "lib/rows.wgsl",
+    "lib/share.wgsl",
+    "lib/share_subgroup.wgsl",
+    "lib/weight_16_bit.wgsl",
+    "lib/weight_bf16.wgsl",
+    "lib/weight_f16.wgsl",
+    "lib/weight_f32.wgsl",
+    "lib/weight_q4_0.wgsl",
+    "lib/weight_q4_1.wgsl",
+    "lib/weight_q4_k.wgsl",
+    "lib/weight_q5_0.wgsl",
+    "lib/weight_q5_k.wgsl",
+    "lib/weight_q6_k.wgsl",
+    "lib/weight_q8_0.wgsl",
+    "lib/x_block.wgsl",
+    "lib/x_block_subgroup.wgsl",
+    "add.wgsl",
+    "attention.wgsl",
+    "attention_lane.wgsl",
+    "attention_tile.wgsl",
+    "cache_write.wgsl",
+    "embed.wgsl",
+    "gated_act.wgsl",
+    "gather_rows.wgsl",
+    "matmul.wgsl",
+    "matmul_int8.wgsl",
+    "matmul_lane.wgsl",
+    "matvec.wgsl",
+    "matvec_lane.wgsl",
+    "quantize_rows.wgsl",
+    "rms_norm.wgsl",
+    "sample.wgsl",
+];

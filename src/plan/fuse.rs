@@ -1,0 +1,91 @@
+//! Which operations run inside the product before or behind them.
+
+use super::WeightLayout;
+use crate::graph::{Graph, Op, ValueId};
+
+/// What is fused, by the index of nodes. Independent of the number of rows.
+pub(super) struct Fusion {
+    /// A product and the sum or activation that finishes it.
+    finish: Vec<Option<usize>>,
+    /// A norm or attention and the product that alone reads it.
+    feeds: Vec<Option<usize>>,
+    /// Whether a node runs inside the product before it.
+    inside: Vec<bool>,
+}
+
+impl Fusion {
+    pub(super) fn new(graph: &Graph, layouts: &[WeightLayout]) -> Self {
+        let nodes = graph.nodes();
+        let mut readers: Vec<Vec<usize>> = vec![vec![]; graph.values().len()];
+        for (at, node) in nodes.iter().enumerate() {
+            for input in node.op.inputs() {
+                readers[input.0 as usize].push(at);
+            }
+        }
+        let only_reader = |id: ValueId| match readers[id.0 as usize][..] {
+            [reader] => Some(reader),
+            _ => None,
+        };
+        let made_at = |id: ValueId| nodes.iter().position(|node| node.out == id);
+        let mut fusion = Self {
+            finish: vec![None; nodes.len()],
+            feeds: vec![None; nodes.len()],
+            inside: vec![false; nodes.len()],
+        };
+        for (at, node) in nodes.iter().enumerate() {
+            let Some(reader) = only_reader(node.out) else {
+                continue;
+            };
+            match (&node.op, &nodes[reader].op) {
+                (Op::RmsNorm { x, weight, .. }, Op::Linear { .. }) => {
+                    let cols = graph.weights()[weight.0 as usize].cols;
+                    let whole_row = graph.values()[x.0 as usize].cols == cols;
+                    fusion.feeds[at] = whole_row.then_some(reader);
+                }
+                (Op::Attention { .. }, Op::Linear { .. }) => fusion.feeds[at] = Some(reader),
+                (Op::Linear { parts, .. }, Op::GatedAct { .. }) => {
+                    let layout = |i: usize| &layouts[parts[i].weight.0 as usize];
+                    let stacked = parts.len() == 2
+                        && layout(1).stacked.is_some_and(|s| s.on == parts[0].weight)
+                        && layout(0).rows == layout(1).rows;
+                    if stacked && reader == at + 1 {
+                        fusion.finish[at] = Some(reader);
+                    }
+                }
+                (Op::Linear { parts, .. }, &Op::Add { a, b }) if parts.len() == 1 => {
+                    let residual = if a == node.out { b } else { a };
+                    let is_ready = made_at(residual).is_some_and(|made| made < at);
+                    if is_ready && reader == at + 1 {
+                        fusion.finish[at] = Some(reader);
+                    }
+                }
+                _ => {}
+            }
+            if let Some(last) = fusion.finish[at] {
+                fusion.inside[last] = true;
+            }
+        }
+        fusion
+    }
+
+    /// The sum or activation that the product `at` ends with.
+    pub(super) fn finished_by(&self, at: usize) -> Option<usize> {
+        self.finish[at]
+    }
+
+    /// Whether `at` runs inside the product before it.
+    pub(super) fn is_inside(&self, at: usize) -> bool {
+        self.inside[at]
+    }
+
+    /// Whether the only reader of `at` is a product, which may then do its work.
+    pub(super) fn feeds_product(&self, at: usize) -> bool {
+        self.feeds[at].is_some()
+    }
+
+    /// The last node during which the inputs of `at` may be read or its output be written.
+    pub(super) fn reads_until(&self, at: usize) -> usize {
+        let product = self.feeds[at].unwrap_or(at);
+        self.finish[product].unwrap_or(product)
+    }
+}
