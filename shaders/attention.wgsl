@@ -4,7 +4,7 @@
 // keys and values are read once for all of them; over tiles of WG keys with a running maximum
 // and sum (online softmax, Milakov & Gimelshein 2018). head_dim is 4 * QUADS, at most 4 * WG.
 // Dispatch (n_kv_heads * ceil(n_heads / n_kv_heads / (4 * FOURS)), n_splits, rows).
-// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/reduce_quads*.wgsl.
+// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/reduce*.wgsl.
 // Host side: src/kernels/attention.rs. CPU twin: src/reference/attention.rs.
 
 override WG: u32 = 128u;

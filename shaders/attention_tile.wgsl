@@ -6,7 +6,7 @@
 // values pass through workgroup memory; an invocation has 4 rows, of their scores those of 2 keys,
 // of their results the quads of one column in sixteen. QUADS is at most 64.
 // Dispatch (n_heads, ceil(rows / (WG / 4)), 1).
-// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/reduce_quads*.wgsl.
+// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/reduce*.wgsl.
 // Host side: src/kernels/attention.rs. CPU twin: src/reference/attention.rs.
 
 override WG: u32 = 128u;

@@ -53,14 +53,18 @@ fn matvec(
         }
     }
     let scale = input_scale(lid);
-    for (var i = 0u; i < OUTS; i += 2u) {
-        let pair = vec2(lanes_sum(lid, LANES, sums[i]), lanes_sum(lid, LANES, sums[i + 1u]));
+    for (var i = 0u; i < OUTS; i += 4u) {
+        let mine = vec4(sums[i], sums[i + 1u], sums[i + 2u], sums[i + 3u]);
+        let totals = scale * lanes_sum(lid, LANES, mine);
         if lane == 0u {
-            store(wg.z, first + i, scale * pair);
+            store(wg.z, first + i, totals.xy);
+            if i + 2u < OUTS {
+                store(wg.z, first + i + 2u, totals.zw);
+            }
         }
     }
 }
 
 fn readers_sum(lid: u32, value: f32) -> f32 {
-    return workgroup_sum(lid, value);
+    return lanes_sum(lid, WG, vec4(value)).x;
 }

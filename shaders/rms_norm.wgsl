@@ -34,7 +34,7 @@ fn rms_norm(
         let v = x[first + quad];
         sum_sq += dot(v, v);
     }
-    let mean_sq = workgroup_sum(lid, sum_sq) / f32(params.cols);
+    let mean_sq = lanes_sum(lid, WG, vec4(sum_sq)).x / f32(params.cols);
     let scale = inverseSqrt(mean_sq + params.eps);
     for (var quad = lid; quad < n_quads; quad += WG) {
         y[first + quad] = x[first + quad] * scale * weight[quad];

@@ -112,7 +112,7 @@ fn limit(call: &Call) -> f64 {
         Call::CacheWrite(CacheType::F16 | CacheType::Q8, _) => 1e-6,
         Call::CacheWrite(CacheType::Q4, _) => 1e-4,
         Call::QuantizeRows(_) => 1e-6,
-        Call::MatVec(..) | Call::MatMul(..) | Call::MatMulInt8(..) | Call::Attention(..) => 1e-10,
+        Call::MatVec(..) | Call::MatMul(..) | Call::Attention(..) => 1e-10,
         _ => 1e-12,
     }
 }

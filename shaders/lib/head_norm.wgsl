@@ -2,5 +2,5 @@
 // Joins: lib/reduce.wgsl or lib/reduce_subgroup.wgsl.
 
 fn head_scale(lid: u32, square: f32) -> f32 {
-    return inverseSqrt(workgroup_sum(lid, square) / f32(params.head_dim) + params.eps);
+    return inverseSqrt(lanes_sum(lid, WG, vec4(square)).x / f32(params.head_dim) + params.eps);
 }

@@ -76,9 +76,11 @@ impl Weights {
                 (Part::Values, row.q_words, own.q_words, at.q_words, q),
                 (Part::Scales, row.s_words, own.s_words, at.s_words, s),
             ] {
-                let Some(buffer) = self.buffers.get(&(on, chunk, part)) else {
+                if words == 0 {
                     continue;
-                };
+                }
+                let buffer = self.buffers.get(&(on, chunk, part));
+                let buffer = buffer.expect("every piece was allocated");
                 let source = |row: u32| (row - first_row) as usize * words;
                 let data = &data[source(rows.start)..source(rows.end)];
                 let data = &data[..data.len().min(own)];

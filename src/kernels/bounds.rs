@@ -50,7 +50,7 @@ impl Call {
                 weighted(*dtype, p.n_tokens, p.blocks, &embed::needs(p, bounds))
             }
             Call::RmsNorm(p) => from_1(&rms_norm::needs(p)),
-            Call::MatVec(form, p) | Call::MatMul(form, p) | Call::MatMulInt8(form, p) => {
+            Call::MatVec(form, p) | Call::MatMul(form, p) => {
                 let mut needs = weighted(form.dtype, p.outs, p.blocks, &[]);
                 needs.extend(linear::needs(*form, p));
                 needs

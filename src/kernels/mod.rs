@@ -97,8 +97,6 @@ pub enum Call {
     MatVec(linear::Form, linear::Params),
     /// See [`linear`]: many rows.
     MatMul(linear::Form, linear::Params),
-    /// See [`linear`]: many rows, of integers that [`quantize_rows`] made.
-    MatMulInt8(linear::Form, linear::Params),
     /// See [`quantize_rows`].
     QuantizeRows(quantize_rows::Params),
     /// See [`cache_write`].
@@ -122,8 +120,8 @@ impl Call {
             Call::Embed(..) => "embed",
             Call::RmsNorm(_) => "rms_norm",
             Call::MatVec(..) => "matvec",
+            Call::MatMul(form, _) if form.input == linear::Input::Int8 => "matmul_int8",
             Call::MatMul(..) => "matmul",
-            Call::MatMulInt8(..) => "matmul_int8",
             Call::QuantizeRows(_) => "quantize_rows",
             Call::CacheWrite(..) => "cache_write",
             Call::Attention(..) => "attention",
@@ -148,9 +146,7 @@ impl Call {
         match self {
             Call::Embed(_, p) => bytemuck::bytes_of(p),
             Call::RmsNorm(p) => bytemuck::bytes_of(p),
-            Call::MatVec(_, p) | Call::MatMul(_, p) | Call::MatMulInt8(_, p) => {
-                bytemuck::bytes_of(p)
-            }
+            Call::MatVec(_, p) | Call::MatMul(_, p) => bytemuck::bytes_of(p),
             Call::QuantizeRows(p) => bytemuck::bytes_of(p),
             Call::CacheWrite(_, p) => bytemuck::bytes_of(p),
             Call::Attention(_, p) => bytemuck::bytes_of(p),
@@ -168,7 +164,7 @@ impl Call {
             Call::Embed(_, p) => embed::workgroups(p, wg),
             Call::RmsNorm(p) => rms_norm::workgroups(p),
             Call::MatVec(_, p) => linear::matvec_workgroups(p, shader),
-            Call::MatMul(_, p) | Call::MatMulInt8(_, p) => linear::matmul_workgroups(p, shader),
+            Call::MatMul(_, p) => linear::matmul_workgroups(p, shader),
             Call::QuantizeRows(p) => quantize_rows::workgroups(p, wg),
             Call::CacheWrite(_, p) => cache_write::workgroups(p),
             Call::Attention(_, p) => attention::workgroups(p, shader),

@@ -42,8 +42,7 @@ pub(super) fn attention_parts(
     ) {
         ("attention_lane", 0..8) => "lib/share.wgsl",
         ("attention_lane", _) => "lib/share_subgroup.wgsl",
-        (_, 0) => "lib/reduce_quads.wgsl",
-        _ => "lib/reduce_quads_subgroup.wgsl",
+        _ => reduce_part(capabilities),
     };
     vec!["lib/rows.wgsl", "lib/attention.wgsl", cache, together]
 }
@@ -196,8 +195,6 @@ texts![
     "lib/output_gated.wgsl",
     "lib/output_plain.wgsl",
     "lib/reduce.wgsl",
-    "lib/reduce_quads.wgsl",
-    "lib/reduce_quads_subgroup.wgsl",
     "lib/reduce_subgroup.wgsl",
     "lib/rows.wgsl",
     "lib/share.wgsl",

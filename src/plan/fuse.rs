@@ -9,8 +9,6 @@ pub(super) struct Fusion {
     finish: Vec<Option<usize>>,
     /// A norm or attention and the product that alone reads it.
     feeds: Vec<Option<usize>>,
-    /// Whether a node runs inside the product before it.
-    inside: Vec<bool>,
 }
 
 impl Fusion {
@@ -30,7 +28,6 @@ impl Fusion {
         let mut fusion = Self {
             finish: vec![None; nodes.len()],
             feeds: vec![None; nodes.len()],
-            inside: vec![false; nodes.len()],
         };
         for (at, node) in nodes.iter().enumerate() {
             let Some(reader) = only_reader(node.out) else {
@@ -61,9 +58,6 @@ impl Fusion {
                 }
                 _ => {}
             }
-            if let Some(last) = fusion.finish[at] {
-                fusion.inside[last] = true;
-            }
         }
         fusion
     }
@@ -75,7 +69,7 @@ impl Fusion {
 
     /// Whether `at` runs inside the product before it.
     pub(super) fn is_inside(&self, at: usize) -> bool {
-        self.inside[at]
+        self.finish.contains(&Some(at))
     }
 
     /// Whether the only reader of `at` is a product, which may then do its work.

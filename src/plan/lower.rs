@@ -230,16 +230,17 @@ impl<'a> Lowering<'a> {
                     input,
                     output,
                 };
-                let (mut x, mut call) = (x, Call::MatVec as fn(Form, linear::Params) -> Call);
-                if rows >= MATMUL_ROWS {
-                    call = Call::MatMul;
-                    if self.settings.activations == Activations::Int8 && has_int8(layout.dtype) {
-                        x = *quantized.get_or_insert_with(|| self.quantize(x, &params));
-                        form.input = Input::Int8;
-                        call = Call::MatMulInt8;
-                    }
+                let mut x = x;
+                let in_bytes = self.settings.activations == Activations::Int8;
+                if rows >= MATMUL_ROWS && in_bytes && has_int8(layout.dtype) {
+                    x = *quantized.get_or_insert_with(|| self.quantize(x, &params));
+                    form.input = Input::Int8;
                 }
-                let call = call(form, params);
+                let call = if rows < MATMUL_ROWS {
+                    Call::MatVec(form, params)
+                } else {
+                    Call::MatMul(form, params)
+                };
                 let mut rest = vec![(3, x), (4, bias.map_or(Buffer::Zero, vector))];
                 rest.extend(gains.map(|gains| (5, gains)));
                 rest.extend(residual.map(|residual| (6, residual)));

@@ -36,11 +36,14 @@ fn joins(layouts: &[WeightLayout], run: &[Projection], next: &Projection) -> boo
         && run[0].bias.is_some() == next.bias.is_some()
         // A matrix that two products share stays where it is.
         && run.iter().all(|part| part.weight != next.weight)
-        && layout(next.weight).stacked.is_none()
+        && [head, added].iter().all(|layout| is_alone(layout))
 }
 
-fn stack_run(layouts: &mut [WeightLayout], run: impl Iterator<Item = WeightId>) {
-    let mut run = run;
+fn is_alone(layout: &WeightLayout) -> bool {
+    layout.stacked.is_none() && layout.extra == PackedRow::default()
+}
+
+fn stack_run(layouts: &mut [WeightLayout], mut run: impl Iterator<Item = WeightId>) {
     let Some(on) = run.next() else { return };
     let own = layouts[on.0 as usize].n_words();
     let mut before = own;

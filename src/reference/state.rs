@@ -203,7 +203,7 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
             super::embed(*dtype, p, w, rows(rest[0]), rest[1], y);
         }
         Call::RmsNorm(p) => super::rms_norm(p, f32s(inputs[0]), f32s(inputs[1]), y),
-        Call::MatVec(form, p) | Call::MatMul(form, p) | Call::MatMulInt8(form, p) => {
+        Call::MatVec(form, p) | Call::MatMul(form, p) => {
             let (w, rest) = weight(inputs, form.dtype.is_quantized());
             let mut rest = rest.iter().map(|words| f32s(words));
             let mut next = |is_there: bool| is_there.then(|| rest.next()).flatten().unwrap_or(&[]);

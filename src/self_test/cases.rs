@@ -53,7 +53,7 @@ pub(super) fn all() -> Vec<Case> {
                 input: Input::Int8,
                 ..form
             };
-            cases.push(linear_case(form, 33, Call::MatMulInt8));
+            cases.push(linear_case(form, 33, Call::MatMul));
         }
     }
     for cache in CacheType::ALL {

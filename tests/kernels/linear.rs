@@ -141,7 +141,7 @@ fn matmul_of_integers_matches_the_reference() {
             };
             for (rows, cols, outs) in [(5, 36, 2), (33, 172, 34), (65, 576, 250)] {
                 let p = part(dtype, rows, cols, outs);
-                each(gpu, Call::MatMulInt8, form, &p, &[]);
+                each(gpu, Call::MatMul, form, &p, &[]);
             }
         }
     }
@@ -169,7 +169,7 @@ fn a_wrong_matmul_of_integers_is_caught() {
             ..Form::plain(dtype)
         };
         let p = part(dtype, 33, 576, 33);
-        caught(gpu, Call::MatMulInt8, form, &p, from, to);
+        caught(gpu, Call::MatMul, form, &p, from, to);
     }
 }
 

@@ -40,7 +40,7 @@ fn a_wrong_rms_norm_is_caught() {
             ("+ params.eps", ""),
             ("/ f32(params.cols)", "/ f32(n_quads)"),
             ("wg.y * 65535u", "wg.y * 65536u"),
-            ("workgroup_sum(lid, sum_sq)", "sum_sq"),
+            ("lanes_sum(lid, WG, vec4(sum_sq)).x", "sum_sq"),
         ] {
             let program = &gpu.programs(&Call::RmsNorm(p))[variant];
             case(gpu, program, &p).expect("unbroken");

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use deputy::kernels::linear::Activations;
 use deputy::{DeviceChoice, WeightFormat};
 
@@ -17,6 +19,25 @@ fn divergence(want: &[f32], got: &[f32]) -> (f64, bool) {
     (kl.sum(), argmax(want) == argmax(got))
 }
 
+/// The text that comes with a real model.
+fn golden_text(path: &Path) -> Vec<u32> {
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap()
+    };
+    ids(&json(&folder.join("golden.json"))["ppl"]["ids"])
+}
+
+/// Mean KL divergence of logits, and the part of rows that agree on the likeliest token.
+fn distance(want: &[f32], got: &[f32], vocab: usize) -> (f64, f64) {
+    let rows = want.chunks(vocab).zip(got.chunks(vocab));
+    let rows: Vec<(f64, bool)> = rows.map(|(w, g)| divergence(w, g)).collect();
+    let n = rows.len() as f64;
+    let kl = rows.iter().map(|row| row.0).sum::<f64>() / n;
+    (kl, rows.iter().filter(|row| row.1).count() as f64 / n)
+}
+
 /// What quantising costs on real models, measured on texts that they were made for.
 ///
 /// SAFETY's limits are for models with some slack: these have 0.26 and 0.66 million parameters, every
@@ -30,12 +51,7 @@ fn quantised_weights_stay_close_to_the_original() {
         ("models/stories260k/stories260K.gguf", 0.12, 1.05),
     ] {
         let Some(path) = shared(path) else { continue };
-        let folder = if path.is_dir() {
-            path.clone()
-        } else {
-            path.parent().unwrap().to_owned()
-        };
-        let text = ids(&json(&folder.join("golden.json"))["ppl"]["ids"]);
+        let text = golden_text(&path);
         let run = |weights| {
             let mut options = exact(DeviceChoice::Cpu);
             options.weights = weights;
@@ -61,13 +77,7 @@ fn quantised_weights_stay_close_to_the_original() {
             (WeightFormat::Q4, q4_kl, 0.85, q4_ratio),
         ] {
             let (got, _) = run(weights);
-            let rows: Vec<(f64, bool)> = want
-                .chunks(vocab)
-                .zip(got.chunks(vocab))
-                .map(|(w, g)| divergence(w, g))
-                .collect();
-            let kl = rows.iter().map(|r| r.0).sum::<f64>() / rows.len() as f64;
-            let same = rows.iter().filter(|r| r.1).count() as f64 / rows.len() as f64;
+            let (kl, same) = distance(&want, &got, vocab);
             let ratio = ppl(&got) / ppl(&want);
             println!(
                 "{} {weights:?}: mean KL {kl:.2e}, same top token {:.1} %, perplexity x {ratio:.4}",
@@ -91,12 +101,7 @@ fn int8_activations_stay_close_to_f32() {
         "models/stories260k/stories260K.gguf",
     ] {
         let Some(path) = shared(path) else { continue };
-        let folder = if path.is_dir() {
-            path.clone()
-        } else {
-            path.parent().unwrap().to_owned()
-        };
-        let text = ids(&json(&folder.join("golden.json"))["ppl"]["ids"]);
+        let text = golden_text(&path);
         let run = |activations| {
             let mut options = exact(DeviceChoice::Auto);
             options.weights = WeightFormat::Q8;
@@ -107,13 +112,7 @@ fn int8_activations_stay_close_to_f32() {
         };
         let (want, vocab) = run(Activations::F32);
         let (got, _) = run(Activations::Int8);
-        let rows: Vec<(f64, bool)> = want
-            .chunks(vocab)
-            .zip(got.chunks(vocab))
-            .map(|(w, g)| divergence(w, g))
-            .collect();
-        let kl = rows.iter().map(|r| r.0).sum::<f64>() / rows.len() as f64;
-        let same = rows.iter().filter(|r| r.1).count() as f64 / rows.len() as f64;
+        let (kl, same) = distance(&want, &got, vocab);
         println!(
             "{}: mean KL {kl:.2e}, same top token {:.1} %",
             path.display(),
