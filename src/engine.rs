@@ -20,8 +20,8 @@ use web_time::Instant;
 use crate::error::Error;
 use crate::file::{CacheFolder, ModelFile};
 use crate::gpu::{self, GpuOptions, Tuning};
-use crate::kernels::CacheType;
 use crate::kernels::linear::Activations;
+use crate::kernels::{CacheType, Capabilities};
 use crate::model::{Config, Model};
 use crate::plan::{Footprint, MAX_BINDING, Settings, Size, WeightLayout, lower};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub checked: bool,
     /// How the constants of products are chosen.
     pub tuning: Tuning,
+    /// What kernels may use of a GPU; see [`GpuOptions::capabilities`].
+    pub capabilities: Option<Capabilities>,
     /// Folder of what saves work on the next run, compiled pipelines for one; nothing is kept
     /// where `None`. It is made where it is missing, and may be deleted at any time.
     pub cache_dir: Option<PathBuf>,
@@ -57,6 +59,7 @@ impl LoadOptions {
         GpuOptions {
             checked: self.checked,
             tuning: self.tuning,
+            capabilities: self.capabilities,
             cache: self.cache_dir.as_deref().map(CacheFolder::new),
         }
     }

@@ -26,11 +26,20 @@ fn resident() -> u64 {
     kib * 1024
 }
 
-/// The allocator keeps some pages of its own.
-fn assert_flat(what: &str, before: u64, after: u64) {
-    let limit = before + before / 20 + (2 << 20);
-    println!("{what}: {before} bytes, then {after}");
-    assert!(after <= limit, "{what}: {before} bytes grew to {after}");
+/// A leak grows without end: in one of these equal stretches nothing may be left behind, while
+/// allocators and drivers may well take a larger pool in another.
+const STRETCHES: usize = 4;
+
+fn assert_flat(what: &str, n: usize, mut cycle: impl FnMut()) {
+    let mut sizes = vec![resident()];
+    for _ in 0..STRETCHES {
+        (0..n / STRETCHES).for_each(|_| cycle());
+        sizes.push(resident());
+    }
+    println!("{n} {what}: {sizes:?} bytes");
+    let growth = sizes.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    let least = growth.min().unwrap();
+    assert!(least < 1 << 20, "{n} {what}: {sizes:?} bytes");
 }
 
 fn devices() -> Vec<DeviceChoice> {
@@ -81,25 +90,12 @@ fn memory_is_flat_over_loads_and_tokens() {
             answer(&mut session, 2);
         };
         (0..10).for_each(|_| cycle());
-        let before = resident();
-        (10..n_loads).for_each(|_| cycle());
-        assert_flat(
-            &format!("{n_loads} loads on {device:?}"),
-            before,
-            resident(),
-        );
+        assert_flat(&format!("loads on {device:?}"), n_loads, cycle);
 
         let engine = load(&device);
         let mut session = pollster::block_on(engine.session(SessionOptions::default())).unwrap();
         answer(&mut session, 50);
-        let before = resident();
-        for _ in 0..n_tokens / 50 {
-            answer(&mut session, 50);
-        }
-        assert_flat(
-            &format!("{n_tokens} tokens on {device:?}"),
-            before,
-            resident(),
-        );
+        let what = format!("answers of 50 tokens on {device:?}");
+        assert_flat(&what, n_tokens / 50, || answer(&mut session, 50));
     }
 }

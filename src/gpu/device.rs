@@ -106,6 +106,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// How the constants of products are chosen.
     pub tuning: Tuning,
+    /// What kernels may use, where it is not all that the device has; for tests.
+    pub capabilities: Option<Capabilities>,
     /// Where compiled pipelines and tuned constants are kept from run to run.
     pub cache: Option<CacheFolder>,
 }
@@ -158,15 +160,16 @@ impl Gpu {
                 .get_or_insert(format!("{reason:?}: {message}"));
         });
         let info = adapter.adapter.get_info();
-        Ok(Self {
-            capabilities: Capabilities {
-                subgroups: if features.contains(wgpu::Features::SUBGROUP) {
-                    info.subgroup_min_size
-                } else {
-                    0
-                },
-                software: info.device_type == wgpu::DeviceType::Cpu,
+        let capabilities = Capabilities {
+            subgroups: if features.contains(wgpu::Features::SUBGROUP) {
+                info.subgroup_min_size
+            } else {
+                0
             },
+            software: info.device_type == wgpu::DeviceType::Cpu,
+        };
+        Ok(Self {
+            capabilities: capabilities.limited_to(options.capabilities),
             tuned: Tuned::new(options.tuning, &info, options.cache.clone()),
             pipelines: Pipelines::new(&device, &info, options.cache, options.checked).await,
             device,

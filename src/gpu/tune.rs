@@ -19,9 +19,12 @@ use crate::plan::Plan;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tuning {
     /// The fastest on this device for each shape, timed when the shape is first met and kept in the
-    /// cache folder. Without one, as [`Tuning::Off`].
+    /// cache folder. Without one, as [`Tuning::Off`]. A new size of step spends about a second on it;
+    /// what is left is timed by later runs.
     #[default]
     Auto,
+    /// As [`Tuning::Auto`], with all the time that it takes: seconds, on software adapters half a minute.
+    Full,
     /// Those for unknown devices.
     Off,
     /// The candidate of this number, modulo how many there are; for tests.
@@ -34,9 +37,12 @@ impl FromStr for Tuning {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "auto" => Ok(Tuning::Auto),
+            "full" => Ok(Tuning::Full),
             "off" => Ok(Tuning::Off),
             other => other.parse().map(Tuning::Forced).map_err(|_| {
-                format!("tuning {other:?} is not one of auto, off, or the number of a candidate")
+                format!(
+                    "tuning {other:?} is not one of auto, full, off, or the number of a candidate"
+                )
             }),
         }
     }
@@ -52,6 +58,9 @@ pub(super) struct Tuned {
 
 /// Dispatches that a candidate is timed on: weights of several layers, so that no cache holds them.
 const N_DISPATCHES: usize = 8;
+
+/// How long [`Tuning::Auto`] keeps a step waiting, but for the last shape that it begins.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs of each candidate; the fastest counts.
 const N_RUNS: usize = 4;
@@ -79,7 +88,7 @@ impl Tuned {
         };
         let name: String = name.chars().map(plain).collect();
         let kept = folder
-            .filter(|_| tuning == Tuning::Auto)
+            .filter(|_| matches!(tuning, Tuning::Auto | Tuning::Full))
             .map(|folder| (folder, name));
         let known = kept.as_ref().and_then(|(folder, name)| folder.read(name));
         let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -117,7 +126,7 @@ impl Gpu {
                 let n = n % all.len();
                 all.swap_remove(n)
             }
-            Tuning::Auto => {
+            Tuning::Auto | Tuning::Full => {
                 let Some(key) = key(call, &first) else {
                     return first;
                 };
@@ -153,7 +162,12 @@ impl State {
                 shapes.entry(key).or_default().push(i);
             }
         }
+        let start = Instant::now();
         for (key, dispatches) in shapes {
+            if self.gpu.tuned.tuning == Tuning::Auto && start.elapsed() > PATIENCE {
+                log::debug!("{key} and more are timed another time");
+                break;
+            }
             let call = &plan.dispatches[dispatches[0]].call;
             let all = candidates(call, &self.gpu.capabilities);
             self.gpu.compile(&all).await?;
@@ -194,8 +208,8 @@ impl State {
 fn key(call: &Call, shader: &Shader) -> Option<String> {
     let (p, rows) = match call {
         Call::MatVec(_, p) => (p, ""),
-        Call::MatMul(_, p) | Call::MatMulInt8(_, p) if p.rows <= 32 => (p, " few"),
-        Call::MatMul(_, p) | Call::MatMulInt8(_, p) => (p, " many"),
+        Call::MatMul(_, p) if p.rows <= 32 => (p, " few"),
+        Call::MatMul(_, p) => (p, " many"),
         _ => return None,
     };
     Some(format!("{} {}x{}{rows}", shader.label, p.outs, p.cols))

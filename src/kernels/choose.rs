@@ -32,6 +32,15 @@ impl Capabilities {
         });
         both.collect()
     }
+
+    /// Those that a user wishes for, as far as the device has them.
+    pub(crate) fn limited_to(self, wanted: Option<Self>) -> Self {
+        let Some(wanted) = wanted else { return self };
+        Self {
+            subgroups: wanted.subgroups.min(self.subgroups),
+            ..wanted
+        }
+    }
 }
 
 /// One pipeline: WGSL parts to join, and the constants that override theirs.
@@ -103,12 +112,12 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 let parts = [linear_parts(form), vec![part]].concat();
                 (form_name(form), parts, choices[0])
             }
-            Call::MatMul(form, p) if software => (
+            Call::MatMul(form, p) if software && form.input != Input::Int8 => (
                 form_name(form),
                 [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
                 MATMUL_LANE[usize::from(p.rows <= 8)],
             ),
-            Call::MatMul(form, p) | Call::MatMulInt8(form, p) => (
+            Call::MatMul(form, p) => (
                 form_name(form),
                 linear_parts(form),
                 MATMUL[usize::from(p.rows <= 32)],
@@ -138,7 +147,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         };
     let kernel = match call {
         Call::MatVec(..) if software => "matvec_lane",
-        Call::MatMul(..) if software => "matmul_lane",
+        Call::MatMul(form, _) if software && form.input != Input::Int8 => "matmul_lane",
         Call::Attention(_, p) => attention::kernel(p, capabilities),
         _ => call.kernel(),
     };
@@ -255,7 +264,7 @@ pub fn every_shader() -> Vec<Shader> {
                     input: Input::Int8,
                     ..form
                 };
-                calls.push(Call::MatMulInt8(form, Zeroable::zeroed()));
+                calls.push(Call::MatMul(form, Zeroable::zeroed()));
             }
         }
     }

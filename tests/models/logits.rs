@@ -1,4 +1,4 @@
-use deputy::SessionOptions;
+use deputy::{DeviceChoice, LoadOptions, SessionOptions};
 
 use crate::support::*;
 
@@ -63,6 +63,33 @@ fn one_prefill_chunks_and_single_tokens_agree() {
                         "{name} in pieces of {max_rows} on {}: {e}",
                         engine.device()
                     ));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A device takes the kernels that are made for its kind: here it takes all of them.
+#[test]
+fn every_kind_of_kernels_agrees_with_transformers() {
+    if !has_gpu() {
+        return;
+    }
+    let mut failures = vec![];
+    for (name, path) in every_fixture() {
+        let (ids, want) = expected(folder_of(&path));
+        let vocab = want.len() / ids.len();
+        for kind in every_kind() {
+            let options = LoadOptions {
+                capabilities: Some(kind),
+                ..exact(DeviceChoice::Index(0))
+            };
+            let engine = load(&path, options);
+            for max_rows in [1, 256] {
+                let got = logits(&mut all_logits(&engine, max_rows), &ids);
+                if let Err(e) = compare(&got, &want, vocab, LIMIT) {
+                    failures.push(format!("{name}, {kind:?}, {max_rows} rows: {e}"));
                 }
             }
         }

@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deputy::file::{ByteSource, MemoryFolder, ModelFile, SliceSource};
-use deputy::kernels::CacheType;
+use deputy::gpu::Tuning;
+use deputy::kernels::{CacheType, Capabilities};
 use deputy::{DeviceChoice, Engine, LoadOptions, Session, SessionOptions};
 
 /// The tiny models made by `tests/data/models/make.py`.
@@ -45,13 +46,36 @@ pub(crate) fn has_gpu() -> bool {
     found
 }
 
-/// f32 wherever there is a choice, so that differences are rounding.
+/// f32 wherever there is a choice, so that differences are rounding. `DEPUTY_TUNE` (off, or the
+/// number of a candidate) and `DEPUTY_KERNELS` (gpu, software, each also with `-plain` behind it: without
+/// subgroups) have every test run on kernels that this device would not choose.
 pub(crate) fn exact(device: DeviceChoice) -> LoadOptions {
     LoadOptions {
         device,
         cache: Some(CacheType::F32),
+        tuning: std::env::var("DEPUTY_TUNE").map_or(Tuning::Off, |v| v.parse().unwrap()),
+        capabilities: std::env::var("DEPUTY_KERNELS").ok().map(|v| match &*v {
+            "gpu" => kernels(u32::MAX, false),
+            "gpu-plain" => kernels(0, false),
+            "software" => kernels(u32::MAX, true),
+            "software-plain" => kernels(0, true),
+            other => panic!("DEPUTY_KERNELS={other}"),
+        }),
         ..Default::default()
     }
+}
+
+/// Kernels of this kind; with subgroups as large as the device's at most.
+pub(crate) fn kernels(subgroups: u32, software: bool) -> Capabilities {
+    Capabilities {
+        subgroups,
+        software,
+    }
+}
+
+/// Every kind of kernels that there is.
+pub(crate) fn every_kind() -> Vec<Capabilities> {
+    kernels(u32::MAX, false).choices()
 }
 
 pub(crate) fn load(path: &Path, options: LoadOptions) -> Engine {

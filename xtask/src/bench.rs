@@ -254,7 +254,7 @@ impl Run<'_> {
             n_prompt, n_gen, ..
         } = self.entry;
         let mut line = format!(
-            "-p {n_prompt} -n {n_gen} -d {} -r {} --device",
+            "-p {n_prompt} -n {n_gen} -d {} -r {} --tune full --device",
             self.depth, self.args.repeat
         );
         if let Some(weights) = &self.entry.weights {

@@ -106,7 +106,9 @@ fn programs_are_run_in_turn_and_recorded() {
     assert!(output.status.success(), "{}", stderr(&output));
 
     let ours = |depth, file, weights| {
-        format!("deputy bench {file}{weights} -p 8 -n 4 -d {depth} -r 2 --device gpu -o json")
+        format!(
+            "deputy bench {file}{weights} -p 8 -n 4 -d {depth} -r 2 --tune full --device gpu -o json"
+        )
     };
     let theirs = |file| format!("peer {file} -p 8 -n 4 -r 2");
     let mut expected = vec!["make tiny Q4_0 tiny-Q4_0.gguf".to_owned()];
@@ -130,7 +132,7 @@ fn programs_are_run_in_turn_and_recorded() {
     assert_eq!(first["driver"], "v1");
     assert_eq!(
         first["command"],
-        "deputy bench tiny-Q4_0.gguf -p 8 -n 4 -d 0 -r 2 --device gpu"
+        "deputy bench tiny-Q4_0.gguf -p 8 -n 4 -d 0 -r 2 --tune full --device gpu"
     );
     assert_eq!(first["prefill_tps"], 200.0, "of 100, 200 and 300");
     assert_eq!(first["decode_tps"], 20.0);

@@ -46,8 +46,14 @@ pub(crate) struct Global {
     /// Have shaders check every index, to find out whether one is wrong; slower
     #[arg(long, global = true)]
     pub(crate) checked: bool,
-    /// Constants of the products: auto (timed once on this device and kept), off, or a candidate's number
-    #[arg(long, global = true, default_value = "auto", value_name = "auto|off|N")]
+    /// Constants of the products: auto (timed on this device and kept, about a second a run until all are),
+    /// full (all at once), off, or a candidate's number
+    #[arg(
+        long,
+        global = true,
+        default_value = "auto",
+        value_name = "auto|full|off|N"
+    )]
     pub(crate) tune: Tuning,
     /// Keep nothing from run to run: compiled kernels and tuned constants are not read from the
     /// user's cache folder, nor written to it
@@ -73,6 +79,7 @@ impl Global {
             memory: self.memory,
             cpu_kernel: self.cpu_kernel.clone(),
             checked: self.checked,
+            capabilities: None,
             cache_dir: if self.no_cache { None } else { cache_dir() },
         }
     }
