@@ -4,8 +4,10 @@
 //! prefill, decode and batches; the plan gives them numbers.
 
 mod op;
+mod routing;
 
 pub use op::{Activation, HeadNorm, Op, Projection};
+pub use routing::{CacheMode, LayerRanks, N_LOGITS, RouterKind, Routing};
 
 use std::fmt;
 
