@@ -3,8 +3,8 @@
 // As matmul.wgsl, with integers: 32 columns of a weight's block times 32 of x's are eight products of
 // four bytes each, exact in i32, and one multiplication with both scales. A workgroup of WG = 4 * ROWS
 // makes a tile of ROWS rows (32 or 64) by 64 outputs, an invocation 4 by 4 of it.
-// Dispatch (ceil(outs / 64), ceil(rows / ROWS), 1); outs at most 64 * 65535.
-// Joins: lib/linear.wgsl, lib/input_int8.wgsl, lib/output_*.wgsl, lib/weight_*.wgsl with `block_bytes`.
+// Dispatch (ceil(outs / 64), ceil(rows / ROWS), 1, or one for each branch); outs at most 64 * 65535.
+// Joins: lib/linear.wgsl, lib/input_int8.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl with `block_bytes`.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 256u;
@@ -25,18 +25,22 @@ fn matmul_int8(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
+    let arm = arm_of_list(wg.z);
     let row_first = wg.y * ROWS;
     let out_first = wg.x * OUTS;
+    if row_first >= arm.n_rows || out_first >= arm.outs {
+        return; // Uniform: every invocation of the workgroup leaves.
+    }
     let my_rows = lid / 16u; // Which quad of rows of the tile.
     let my_outs = lid % 16u; // Which quad of outputs.
     var acc: array<vec4<f32>, 4>;
-    for (var block = 0u; block < params.blocks; block += 1u) {
+    for (var block = 0u; block < arm.blocks; block += 1u) {
         // Half a block of one row of w or of x at a time.
         for (var unit = lid; unit < 2u * (OUTS + ROWS); unit += WG) {
             let half = unit % 2u;
             if unit < 2u * OUTS {
                 let line = unit / 2u;
-                let row = weight_row(out_first + line);
+                let row = weight_row(arm, out_first + line);
                 let words = block_bytes(row, block, half);
                 for (var i = 0u; i < 4u; i += 1u) {
                     w_tile[(half * 4u + i) * PITCH + line / 4u][line % 4u] = words[i];
@@ -46,7 +50,8 @@ fn matmul_int8(
                 }
             } else {
                 let line = unit / 2u - OUTS;
-                let first = (min(row_first + line, params.rows - 1u) * params.blocks + block) * 9u;
+                let row = row_at(arm, min(row_first + line, arm.n_rows - 1u));
+                let first = (row * params.blocks + block) * 9u;
                 for (var i = 0u; i < 4u; i += 1u) {
                     x_tile[(half * 4u + i) * PITCH + line / 4u][line % 4u] = x[first + half * 4u + i];
                 }
@@ -75,8 +80,8 @@ fn matmul_int8(
     }
     for (var i = 0u; i < 4u; i += 1u) {
         let row = row_first + my_rows * 4u + i;
-        store(row, out_first + my_outs * 4u, acc[i].xy);
-        store(row, out_first + my_outs * 4u + 2u, acc[i].zw);
+        store(arm, row, out_first + my_outs * 4u, acc[i].xy);
+        store(arm, row, out_first + my_outs * 4u + 2u, acc[i].zw);
     }
 }
 

@@ -2,8 +2,8 @@
 //
 // As matmul.wgsl, for devices on which an invocation is a lane of a CPU's vector register (see
 // matvec_lane.wgsl): each makes a tile of ROWS rows by OUTS outputs by itself.
-// Dispatch (ceil(outs / (WG * OUTS)), ceil(rows / ROWS), 1). OUTS is 2, 4, 6 or 8.
-// Joins: lib/linear.wgsl, lib/input_plain.wgsl, lib/output_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
+// Dispatch (ceil(outs / (WG * OUTS)), ceil(rows / ROWS), 1, or one for each branch). OUTS is 2, 4, 6 or 8.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 16u;
@@ -18,24 +18,31 @@ fn matmul_lane(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let first = (wg.x * WG + lid) * OUTS;
+    let arm = arm_of_list(wg.z);
     let row_first = wg.y * ROWS;
+    if row_first >= arm.n_rows || wg.x * WG * OUTS >= arm.outs {
+        return; // Uniform: every invocation of the workgroup leaves.
+    }
+    let first = (wg.x * WG + lid) * OUTS;
     var values: array<array<vec4<f32>, 8>, MAX_ROWS>;
     var sums: array<array<f32, MAX_ROWS>, MAX_OUTS>;
-    for (var block = 0u; block < params.blocks; block += 1u) {
-        for (var r = 0u; r < ROWS; r += 1u) {
-            values[r] = x_block(lid, min(row_first + r, params.rows - 1u), block);
-        }
-        for (var i = 0u; i < OUTS; i += 1u) {
-            let w = decode_block(weight_row(first + i), block);
+    for (var block = 0u; block < arm.blocks; block += 1u) {
+        for (var side = 0u; side < SIDES; side += 1u) {
             for (var r = 0u; r < ROWS; r += 1u) {
-                sums[i][r] += dot_32(w, values[r]);
+                let row = row_at(arm, min(row_first + r, arm.n_rows - 1u));
+                values[r] = x_block(lid, row, side, block);
+            }
+            for (var i = side; i < OUTS; i += SIDES) {
+                let w = decode_block(weight_row(arm, first + i), block);
+                for (var r = 0u; r < ROWS; r += 1u) {
+                    sums[i][r] += dot_32(w, values[r]);
+                }
             }
         }
     }
     for (var r = 0u; r < ROWS; r += 1u) {
         for (var i = 0u; i < OUTS; i += 2u) {
-            store(row_first + r, first + i, vec2(sums[i][r], sums[i + 1u][r]));
+            store(arm, row_first + r, first + i, vec2(sums[i][r], sums[i + 1u][r]));
         }
     }
 }

@@ -4,7 +4,7 @@
 // share OUTS neighbouring outputs, each reads its own blocks of w and, once for all of them, of x.
 // A workgroup makes WG / LANES * OUTS outputs of a row. With G = ceil(outs / that):
 // Dispatch (min(G, 65535), ceil(G / 65535), rows). OUTS is 2, 4, 6 or 8.
-// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/reduce*.wgsl.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/reduce*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 128u;
@@ -24,31 +24,40 @@ fn matvec(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let first = ((wg.x + wg.y * 65535u) * (WG / LANES) + lid / LANES) * OUTS;
+    let arm = arm_of_row(wg.z);
+    let group = (wg.x + wg.y * 65535u) * (WG / LANES) * OUTS;
+    if group >= arm.outs {
+        return; // Uniform: every invocation of the workgroup leaves.
+    }
+    let first = group + lid / LANES * OUTS;
     let lane = lid % LANES;
     let n_quads = params.cols / 4u;
     var sums: array<f32, MAX_OUTS>;
-    for (var piece = 0u; piece < params.blocks; piece += PIECE) {
-        let n_blocks = min(PIECE, params.blocks - piece);
+    for (var piece = 0u; piece < arm.blocks; piece += PIECE / SIDES) {
+        let n_blocks = min(PIECE / SIDES, arm.blocks - piece);
         workgroupBarrier(); // The last piece has been read.
-        for (var i = lid; i < n_blocks * 8u; i += WG) {
-            let quad = piece * 8u + i;
-            var values = vec4(0.0); // The last block may be cut: past it w is zero.
-            if quad < n_quads {
-                values = input_quad(wg.z, quad);
+        for (var side = 0u; side < SIDES; side += 1u) {
+            for (var i = lid; i < n_blocks * 8u; i += WG) {
+                let quad = piece * 8u + i;
+                var values = vec4(0.0); // The last block may be cut: past it w is zero.
+                if quad < n_quads {
+                    values = input_quad(wg.z, side * n_quads + quad);
+                }
+                x_piece[(side * (PIECE / SIDES) + i / 8u) * PITCH + i % 8u] = values;
             }
-            x_piece[i / 8u * PITCH + i % 8u] = values;
         }
         workgroupBarrier();
         for (var block = lane; block < n_blocks; block += LANES) {
-            let at = block * PITCH;
-            let values = array(
-                x_piece[at], x_piece[at + 1u], x_piece[at + 2u], x_piece[at + 3u],
-                x_piece[at + 4u], x_piece[at + 5u], x_piece[at + 6u], x_piece[at + 7u],
-            );
-            let values_sum = sum_32(values);
-            for (var i = 0u; i < OUTS; i += 1u) {
-                sums[i] += block_dot(weight_row(first + i), piece + block, values, values_sum);
+            for (var side = 0u; side < SIDES; side += 1u) {
+                let at = (side * (PIECE / SIDES) + block) * PITCH;
+                let values = array(
+                    x_piece[at], x_piece[at + 1u], x_piece[at + 2u], x_piece[at + 3u],
+                    x_piece[at + 4u], x_piece[at + 5u], x_piece[at + 6u], x_piece[at + 7u],
+                );
+                let values_sum = sum_32(values);
+                for (var i = side; i < OUTS; i += SIDES) {
+                    sums[i] += block_dot(weight_row(arm, first + i), piece + block, values, values_sum);
+                }
             }
         }
     }
@@ -57,9 +66,9 @@ fn matvec(
         let mine = vec4(sums[i], sums[i + 1u], sums[i + 2u], sums[i + 3u]);
         let totals = scale * lanes_sum(lid, LANES, mine);
         if lane == 0u {
-            store(wg.z, first + i, totals.xy);
+            store(arm, wg.z, first + i, totals.xy);
             if i + 2u < OUTS {
-                store(wg.z, first + i + 2u, totals.zw);
+                store(arm, wg.z, first + i + 2u, totals.zw);
             }
         }
     }

@@ -4,7 +4,7 @@
 // stops a whole loop there, and reading memory is a loop over the lanes. Each invocation makes OUTS
 // neighbouring outputs by itself, so that what it reads of x serves them all.
 // With G = ceil(outs / (WG * OUTS)): dispatch (min(G, 65535), ceil(G / 65535), rows). OUTS is 2, 4, 6 or 8.
-// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 16u;
@@ -17,17 +17,24 @@ fn matvec_lane(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let first = ((wg.x + wg.y * 65535u) * WG + lid) * OUTS;
+    let arm = arm_of_row(wg.z);
+    let group = (wg.x + wg.y * 65535u) * WG * OUTS;
+    if group >= arm.outs {
+        return; // Uniform: every invocation of the workgroup leaves.
+    }
+    let first = group + lid * OUTS;
     var sums: array<f32, MAX_OUTS>;
-    for (var block = 0u; block < params.blocks; block += 1u) {
-        let values = x_block(lid, wg.z, block);
-        let values_sum = sum_32(values);
-        for (var i = 0u; i < OUTS; i += 1u) {
-            sums[i] += block_dot(weight_row(first + i), block, values, values_sum);
+    for (var block = 0u; block < arm.blocks; block += 1u) {
+        for (var side = 0u; side < SIDES; side += 1u) {
+            let values = x_block(lid, wg.z, side, block);
+            let values_sum = sum_32(values);
+            for (var i = side; i < OUTS; i += SIDES) {
+                sums[i] += block_dot(weight_row(arm, first + i), block, values, values_sum);
+            }
         }
     }
     let scale = input_scale(lid);
     for (var i = 0u; i < OUTS; i += 2u) {
-        store(wg.z, first + i, scale * vec2(sums[i], sums[i + 1u]));
+        store(arm, wg.z, first + i, scale * vec2(sums[i], sums[i + 1u]));
     }
 }

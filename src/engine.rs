@@ -20,6 +20,7 @@ use web_time::Instant;
 use crate::error::Error;
 use crate::file::{CacheFolder, ModelFile};
 use crate::gpu::{self, GpuOptions, Tuning};
+use crate::graph::Routing;
 use crate::kernels::linear::Activations;
 use crate::kernels::{CacheType, Capabilities};
 use crate::model::{Config, Model};
@@ -39,6 +40,8 @@ pub struct LoadOptions {
     pub cache: Option<CacheType>,
     /// How prefill holds what its products multiply with the weights.
     pub activations: Activations,
+    /// Branches whose factors lie in the model's own file.
+    pub routing: Option<Arc<Routing>>,
     /// Refuse to load if more bytes would be needed.
     pub memory: Option<u64>,
     /// A kernel that runs as its CPU twin instead, to find out which one is wrong on a device.
@@ -121,7 +124,7 @@ impl Engine {
         start: Instant,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
-        let model = Model::open(&file).await?;
+        let model = Model::open(&file, options.routing.as_deref()).await?;
         let tokenizer = text::tokenizer(&file, model.config.vocab_size)?;
         let template = text::template(&file)?;
         let layouts = options.weights.layouts(&model);

@@ -16,7 +16,7 @@ fn model(name: &str) -> Model {
         .join("tests/data/models")
         .join(name);
     let file = pollster::block_on(ModelFile::open_path(&path)).unwrap();
-    pollster::block_on(Model::open(&file)).unwrap()
+    pollster::block_on(Model::open(&file, None)).unwrap()
 }
 
 fn settings() -> Settings {
@@ -307,7 +307,11 @@ fn split_weights_make_one_call_a_piece_that_cover_all_outputs() {
 
 fn linear(x: ValueId, weight: WeightId, bias: Option<WeightId>) -> Op {
     let parts = vec![Projection { weight, bias }];
-    Op::Linear { x, parts }
+    Op::Linear {
+        x,
+        parts,
+        branches: None,
+    }
 }
 
 fn cache_write(

@@ -328,10 +328,46 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 eps,
                 head_dim,
                 n_splits,
+                x_first,
+                x_cols,
+                is_ffn,
+                branches,
+                zeros,
+                low_first,
+                low_outs,
+                low_cols,
                 pad0,
                 pad1,
                 pad2
             }),
+        ),
+        (
+            "route.Params",
+            layout!(route::Params {
+                rows,
+                cols,
+                n_ctx,
+                layer,
+                dense_tokens,
+                silu,
+                has_low_attention,
+                has_low_ffn,
+                all_dense,
+                places,
+                eps,
+                pad0
+            }),
+        ),
+        (
+            "linear.Arm",
+            (
+                ["n_rows", "outs", "blocks", "is_low", "first", "is_listed"]
+                    .iter()
+                    .zip((0..).step_by(4))
+                    .map(|(name, at)| ((*name).to_owned(), at))
+                    .collect(),
+                24,
+            ),
         ),
         (
             "quantize_rows.Params",
@@ -385,6 +421,7 @@ fn host_key(shader: &Shader, name: &str) -> String {
         ("matvec" | "matvec_lane" | "matmul" | "matmul_int8" | "matmul_lane", _) => {
             format!("linear.{name}")
         }
+        ("place_rows", _) => format!("route.{name}"),
         ("attention_lane" | "attention_tile", _) => format!("attention.{name}"),
         (kernel, _) => format!("{kernel}.{name}"),
     }

@@ -5,6 +5,9 @@
 
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, n_splits, n_heads, head_dim / 4 + 1]
 
+// Inputs that neighbouring outputs read in turn; of pairs the second lies behind the first.
+const SIDES: u32 = 1u;
+
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     let n_quads = params.head_dim / 4u;
     let record = n_quads + 1u;

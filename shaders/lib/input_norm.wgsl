@@ -6,6 +6,9 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, cols]
 @group(0) @binding(5) var<storage, read> gains: array<vec4<f32>>;   // [cols]
 
+// Inputs that neighbouring outputs read in turn; of pairs the second lies behind the first.
+const SIDES: u32 = 1u;
+
 var<private> squares: f32 = 0.0;
 
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {

@@ -2,6 +2,9 @@
 
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, cols]
 
+// Inputs that neighbouring outputs read in turn; of pairs the second lies behind the first.
+const SIDES: u32 = 1u;
+
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     return x[row * (params.cols / 4u) + quad];
 }

@@ -1,8 +1,8 @@
 // Params and bindings of the products
 //     y[r, y_first + n] = output(dot(input(x[r, :]), w[n, :]) + bias[bias_first + n])
-// where lib/input_*.wgsl says what is done to x on its way in, and lib/output_*.wgsl what is done to
-// a product before it is stored. w may be a part of a matrix that is split by its rows, or some rows
-// of several matrices in one pair of arrays.
+// where lib/input_*.wgsl says what is done to x on its way in, lib/output_*.wgsl what is done to a
+// product before it is stored, and lib/arm_*.wgsl which rows take it. w may be a part of a matrix that
+// is split by its rows, or some rows of several matrices in one pair of arrays.
 
 struct Params {
     rows: u32,
@@ -18,6 +18,14 @@ struct Params {
     eps: f32,
     head_dim: u32,
     n_splits: u32,
+    x_first: u32,
+    x_cols: u32,
+    is_ffn: u32,
+    branches: u32,
+    zeros: u32,
+    low_first: u32,
+    low_outs: u32,
+    low_cols: u32,
     pad0: u32,
     pad1: u32,
     pad2: u32,
@@ -27,22 +35,24 @@ struct Params {
 // w at bindings 1 and 2                                               [w_rows, cols]
 // x at binding 3                                                      [rows, cols]
 @group(0) @binding(4) var<storage, read> bias: array<f32>;          // or one zero
-// gains, residual at bindings 5 and 6 where they are needed
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;       // [rows, y_cols]
+// gains, residual, routes at bindings 5, 6 and 7 where they are needed
+@group(0) @binding(8) var<storage, read_write> y: array<f32>;       // [rows, y_cols]
+// latents at binding 9 where they are made
 
-// The row of w that makes output n; outputs beyond the last repeat it, so that no invocation
-// leaves before a barrier.
-fn weight_row(n: u32) -> u32 {
-    return stacked_row(min(n, params.outs - 1u));
+// The rows of a step that a workgroup may make outputs of, and what they take of w.
+struct Arm {
+    n_rows: u32,
+    outs: u32,
+    blocks: u32, // 0 where the product is zero.
+    is_low: bool,
+    first: u32,  // Where its rows begin in the list of rows.
+    is_listed: bool,
 }
 
 // Stores outputs n and n + 1 of a row, n even, as far as there are so many.
-fn store(row: u32, n: u32, products: vec2<f32>) {
-    if row >= params.rows || n >= params.outs {
-        return;
-    }
+fn store_product(arm: Arm, row: u32, n: u32, products: vec2<f32>) {
     var pair = products;
-    if params.has_bias != 0u {
+    if params.has_bias != 0u && arm.blocks > 0u {
         pair += vec2(
             bias[params.bias_first + stacked_row(n)],
             bias[params.bias_first + stacked_row(min(n + 1u, params.outs - 1u))],

@@ -54,7 +54,7 @@ impl FromStr for WeightFormat {
 impl WeightFormat {
     /// The type on the device of a parameter that the file stores as `stored`.
     pub fn dtype(self, weight: &Weight, stored: DType) -> DType {
-        if weight.is_vector {
+        if weight.is_exact {
             return DType::F32;
         }
         let is_vocabulary =

@@ -30,7 +30,7 @@ pub async fn quantize(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
-    let model = Model::open(file).await?;
+    let model = Model::open(file, None).await?;
     let plan = plan(file, &model, format);
     let io = |path: &Path| {
         let name = path.display().to_string();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::readback::Readback;
 use super::{Error, Gpu, Weights};
-use crate::graph::{Graph, RopeId};
-use crate::kernels::{Bounds, Row, Shader, sample::Sampler};
-use crate::plan::{Buffer, Dispatch, Plan, Settings, Size, Slot, int8_bytes};
+use crate::graph::Graph;
+use crate::kernels::{Bounds, Row, Shader};
+use crate::plan::{Buffer, Dispatch, Plan, Settings, Size, Slot, session_buffers};
 
 /// Everything that a session keeps on the device.
 pub struct State {
@@ -56,50 +56,21 @@ impl State {
         slots: &[Slot],
         size: Size,
     ) -> Result<Self, Error> {
-        let vocab = graph
-            .result()
-            .map_or(0, |id| graph.values()[id.0 as usize].cols);
-        let (rows, n_out) = (u64::from(size.rows), u64::from(size.n_out));
-        let sequences = u64::from(settings.n_sequences);
-        let positions = u64::from(settings.n_ctx) * sequences;
-        let mut wanted = vec![
-            (Buffer::Zero, 16),
-            (Buffer::Rows, rows * size_of::<Row>() as u64),
-            (Buffer::OutRows, n_out * 4),
-            (Buffer::Tokens, positions * 4),
-            (Buffer::Samplers, sequences * size_of::<Sampler>() as u64),
-            (Buffer::Logits, n_out * u64::from(vocab) * 4),
-            // Only the last row of each sequence is ever drawn from.
-            (Buffer::Scores, sequences.min(n_out) * u64::from(vocab) * 4),
-            (Buffer::Sampled, n_out * 4),
-            (Buffer::Int8, int8_bytes(graph, settings, size.rows)),
-        ];
-        for (slot, shape) in slots.iter().enumerate() {
-            wanted.push((Buffer::Slot(slot as u32), shape.n_bytes(size)));
-        }
-        for (layer, &dim) in graph.cache_dims().iter().enumerate() {
-            let n_bytes = positions * settings.cache.row_bytes(u64::from(dim));
-            wanted.push((Buffer::Keys(layer as u32), n_bytes));
-            wanted.push((Buffer::Values(layer as u32), n_bytes));
-        }
-        for (i, rope) in graph.ropes().iter().enumerate() {
-            let n_bytes = u64::from(settings.n_ctx) * rope.inv_freq.len() as u64 * 8;
-            wanted.push((Buffer::RopeTable(RopeId(i as u32)), n_bytes));
-        }
         let storage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_DST
             | wgpu::BufferUsages::COPY_SRC;
         let mut buffers = HashMap::new();
-        for (key, n_bytes) in wanted {
+        for (key, n_bytes) in session_buffers(graph, settings, slots, size) {
             buffers.insert(
                 key,
                 gpu.buffer(&format!("{key:?}"), n_bytes, storage).await?,
             );
         }
-        let read = Readback::new(&gpu, n_out * 4).await?;
+        let n_out_bytes = u64::from(size.n_out) * 4;
+        let read = Readback::new(&gpu, n_out_bytes).await?;
         let mut ring = vec![];
         for _ in 0..MAX_IN_FLIGHT {
-            ring.push(Readback::new(&gpu, n_out * 4).await?);
+            ring.push(Readback::new(&gpu, n_out_bytes).await?);
         }
         Ok(Self {
             gpu,

@@ -6,7 +6,7 @@
 mod op;
 mod routing;
 
-pub use op::{Activation, HeadNorm, Op, Projection};
+pub use op::{Activation, Branches, Factors, HeadNorm, Op, Projection};
 pub use routing::{CacheMode, LayerRanks, N_LOGITS, RouterKind, Routing};
 
 use std::fmt;
@@ -50,8 +50,10 @@ pub struct Weight {
     pub rows: u32,
     /// Inputs of a matrix, or the length of a vector.
     pub cols: u32,
-    /// Vectors (norms, biases) stay in f32; matrices may be quantised.
+    /// Norms and biases.
     pub is_vector: bool,
+    /// Whether it stays in f32 whatever is asked for, as vectors do, rather than being quantised.
+    pub is_exact: bool,
 }
 
 /// Rotary frequencies of one table.
@@ -127,6 +129,12 @@ impl Graph {
         &self.cache_dims
     }
 
+    /// Whether any layer lets its rows take branches.
+    pub fn is_routed(&self) -> bool {
+        let is_route = |node: &Node| matches!(node.op, Op::Route { .. });
+        self.nodes.iter().any(is_route)
+    }
+
     /// The value made last: the logits of a whole model.
     pub fn result(&self) -> Option<ValueId> {
         self.nodes.last().map(|node| node.out)
@@ -144,6 +152,18 @@ impl Graph {
             rows,
             cols,
             is_vector: false,
+            is_exact: false,
+        })
+    }
+
+    /// Declares a matrix `[rows, cols]` that is not quantised.
+    pub fn exact_matrix(&mut self, name: impl Into<String>, rows: u32, cols: u32) -> WeightId {
+        self.weight(Weight {
+            name: name.into(),
+            rows,
+            cols,
+            is_vector: false,
+            is_exact: true,
         })
     }
 
@@ -154,6 +174,7 @@ impl Graph {
             rows: 1,
             cols: len,
             is_vector: true,
+            is_exact: true,
         })
     }
 

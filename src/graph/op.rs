@@ -1,6 +1,6 @@
 //! The operations, and the shape rule of each.
 
-use super::{Graph, RopeId, Rows, Value, ValueId, WeightId};
+use super::{Graph, N_LOGITS, RopeId, Rows, Value, ValueId, WeightId};
 
 /// What multiplies the other half of a gated feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,26 @@ pub struct Projection {
     pub weight: WeightId,
     /// `[outputs]`.
     pub bias: Option<WeightId>,
+}
+
+/// What rows take in the place of a [`Op::Linear`]'s weights in a routed layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branches {
+    /// The layer's routes.
+    pub routes: ValueId,
+    /// Whether they are taken by the branches of the FFN rather than of the attention.
+    pub is_ffn: bool,
+    /// For each projection the factors that rows on the low-rank branch multiply with in its place.
+    pub factors: Vec<Option<Factors>>,
+}
+
+/// `weight ≈ b · d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factors {
+    /// `[outputs, rank]`.
+    pub b: WeightId,
+    /// `[rank, inputs]`.
+    pub d: WeightId,
 }
 
 /// Root-mean-square norms over the heads of queries and keys (Qwen3).
@@ -56,6 +76,31 @@ pub enum Op {
         x: ValueId,
         /// Projections of the same input.
         parts: Vec<Projection>,
+        /// In a routed layer: rows on the low-rank branch multiply with factors, skipped ones with nothing and
+        /// make zeros. What is made of rows that nothing needs is left undefined.
+        branches: Option<Branches>,
+    },
+    /// Decides which branches the rows take in a layer → its routes, `[Step, 4]` words; see
+    /// `shaders/lib/routes.wgsl`.
+    Route {
+        /// Which layer.
+        layer: u32,
+        /// The residual stream, or what a router's hidden layer makes of it.
+        x: ValueId,
+        /// Gains of a norm over it.
+        norm: WeightId,
+        /// Added to the mean square.
+        eps: f32,
+        /// Whether it goes through SiLU behind the norm.
+        silu: bool,
+        /// `[5, cols of x]`.
+        weight: WeightId,
+        /// `[5]`.
+        bias: WeightId,
+        /// The first positions of a sequence, which the router leaves on the full branches.
+        dense_tokens: u32,
+        /// Whether the attention has a low-rank branch, and whether the FFN has one.
+        has_low: [bool; 2],
     },
     /// Norms and rotates the heads of queries and keys, stores keys and values of the step's rows in `layer`'s cache
     /// → the queries, `[Step, n_heads * head_dim]`.
@@ -145,6 +190,7 @@ impl Op {
             Op::Embed { .. } => "embed",
             Op::RmsNorm { .. } => "rms_norm",
             Op::Linear { .. } => "linear",
+            Op::Route { .. } => "route",
             Op::CacheWrite { .. } => "cache_write",
             Op::Attention { .. } => "attention",
             Op::GatedAct { .. } => "gated_act",
@@ -157,8 +203,14 @@ impl Op {
     pub fn inputs(&self) -> Vec<ValueId> {
         match *self {
             Op::Embed { .. } => vec![],
+            Op::Linear {
+                x, ref branches, ..
+            } => {
+                let routes = branches.iter().map(|branches| branches.routes);
+                [x].into_iter().chain(routes).collect()
+            }
             Op::RmsNorm { x, .. }
-            | Op::Linear { x, .. }
+            | Op::Route { x, .. }
             | Op::GatedAct { x, .. }
             | Op::OutRows { x } => vec![x],
             Op::CacheWrite { qkv, .. } => vec![qkv],
@@ -187,8 +239,41 @@ impl Op {
                 multiple("width of x", weight(w).cols, value(x).cols)?;
                 Ok(value(x))
             }
-            Op::Linear { x, ref parts } => {
+            Op::Route {
+                x,
+                norm,
+                weight: w,
+                bias,
+                ..
+            } => {
                 quads(value(x).cols)?;
+                equal("length of the gains", value(x).cols, weight(norm).cols)?;
+                equal("inputs of the weight", value(x).cols, weight(w).cols)?;
+                equal("outputs of the weight", N_LOGITS, weight(w).rows)?;
+                equal("length of the bias", N_LOGITS, weight(bias).cols)?;
+                Ok(Value {
+                    rows: value(x).rows,
+                    cols: 4,
+                })
+            }
+            Op::Linear {
+                x,
+                ref parts,
+                ref branches,
+            } => {
+                quads(value(x).cols)?;
+                if let Some(branches) = branches {
+                    equal("factors", parts.len() as u32, branches.factors.len() as u32)?;
+                    let substituted = parts.iter().zip(&branches.factors);
+                    for (part, factors) in substituted {
+                        let Some(factors) = factors else { continue };
+                        let (w, b, d) = (weight(part.weight), weight(factors.b), weight(factors.d));
+                        quads(d.rows)?;
+                        equal("outputs of the factors", w.rows, b.rows)?;
+                        equal("inputs of the factors", w.cols, d.cols)?;
+                        equal("rank of the factors", d.rows, b.cols)?;
+                    }
+                }
                 let mut cols = 0;
                 for part in parts {
                     let w = weight(part.weight);

@@ -3,7 +3,7 @@
 
 use super::{
     CacheType, Call, PADDING, Row, add, attention, cache_write, embed, gated_act, gather_rows,
-    linear, quantize_rows, rms_norm, sample,
+    linear, quantize_rows, rms_norm, route, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;
@@ -51,7 +51,7 @@ impl Call {
             }
             Call::RmsNorm(p) => from_1(&rms_norm::needs(p)),
             Call::MatVec(form, p) | Call::MatMul(form, p) => {
-                let mut needs = weighted(form.dtype, p.outs, p.blocks, &[]);
+                let mut needs = weighted(form.dtype, linear::weight_rows(p), p.blocks, &[]);
                 needs.extend(linear::needs(*form, p));
                 needs
             }
@@ -61,6 +61,8 @@ impl Call {
             Call::GatedAct(p) => from_1(&gated_act::needs(p)),
             Call::Add(p) => from_1(&add::needs(p)),
             Call::GatherRows(p) => from_1(&gather_rows::needs(p, bounds)),
+            Call::Route(p) => from_1(&route::needs(p, bounds)),
+            Call::PlaceRows(p) => from_1(&route::place_needs(p, bounds)),
             Call::Sample(p) => from_1(&sample::needs(p, bounds)),
         }
     }

@@ -1,9 +1,9 @@
 //! Which shader runs a call on a device: the parts that are joined, and their constants.
 
-use super::linear::{Form, Input, Output, has_int8};
+use super::linear::{Arm, Form, Input, Output, has_int8};
 use super::parts::{
-    attention_parts, cache_write_parts, form_name, kernel_part, linear_parts, reduce_part, text,
-    weight_parts, x_block_part,
+    attention_parts, cache_write_parts, form_name, kernel_part, linear_parts, reduce_part,
+    route_parts, text, weight_parts, x_block_part,
 };
 use super::{CacheType, Call, attention, cache_write};
 use crate::tensor::DType;
@@ -143,6 +143,17 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
             Call::Add(_) | Call::GatherRows(_) | Call::QuantizeRows(_) => {
                 (String::new(), vec![], &[("WG", 64)])
             }
+            Call::Route(_) | Call::PlaceRows(_) => {
+                let mut parts = route_parts().to_vec();
+                if let Call::Route(_) = call {
+                    parts.push(reduce_part(capabilities));
+                }
+                if software {
+                    ("lane".to_owned(), parts, &[("WG", 8)])
+                } else {
+                    (String::new(), parts, &[("WG", 64)])
+                }
+            }
             Call::Sample(_) => (String::new(), vec!["lib/rows.wgsl"], &[("WG", 256)]),
         };
     let kernel = match call {
@@ -226,11 +237,20 @@ pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
 pub(crate) fn forms(dtype: DType) -> Vec<Form> {
     let mut forms = vec![Form::plain(dtype)];
     if dtype == DType::Q4_0 {
-        for (input, output) in [(Input::Norm, Output::Gated), (Input::Merge, Output::Add)] {
+        for (input, output, arm) in [
+            (Input::Norm, Output::Gated, Arm::All),
+            (Input::Merge, Output::Add, Arm::All),
+            (Input::Norm, Output::Gated, Arm::Split),
+            (Input::Plain, Output::Add, Arm::Split),
+            (Input::Plain, Output::Plain, Arm::Some),
+            (Input::Latents, Output::Plain, Arm::Some),
+            (Input::Latents, Output::Gated, Arm::Some),
+        ] {
             forms.push(Form {
                 dtype,
                 input,
                 output,
+                arm,
             });
         }
     }
@@ -247,6 +267,8 @@ pub fn every_shader() -> Vec<Shader> {
         Call::Add(Zeroable::zeroed()),
         Call::GatherRows(Zeroable::zeroed()),
         Call::QuantizeRows(Zeroable::zeroed()),
+        Call::Route(Zeroable::zeroed()),
+        Call::PlaceRows(Zeroable::zeroed()),
         Call::Sample(Zeroable::zeroed()),
     ];
     for dtype in DType::ALL {
@@ -254,12 +276,13 @@ pub fn every_shader() -> Vec<Shader> {
         for form in forms(dtype) {
             calls.push(Call::MatVec(form, Zeroable::zeroed()));
             // Many rows take their input as it is.
-            let form = Form {
-                input: Input::Plain,
-                ..form
+            let input = match form.input {
+                Input::Latents => Input::Latents,
+                _ => Input::Plain,
             };
+            let form = Form { input, ..form };
             calls.push(Call::MatMul(form, Zeroable::zeroed()));
-            if has_int8(dtype) {
+            if has_int8(dtype) && input == Input::Plain {
                 let form = Form {
                     input: Input::Int8,
                     ..form

@@ -9,6 +9,7 @@ use super::Shader;
 use super::attention::record_len;
 use super::bounds::n_bytes;
 use super::quantize_rows::BLOCK_WORDS;
+use super::route::{self, N_BRANCHES};
 use crate::tensor::DType;
 
 /// What is done to `x` on its way into the product.
@@ -22,6 +23,9 @@ pub enum Input {
     Merge,
     /// Nothing; it comes in blocks of signed bytes ([`super::quantize_rows`]). Many rows only.
     Int8,
+    /// Nothing; it is some columns of the latents that a product with [`Arm::Split`] has made. With
+    /// [`Output::Gated`] the columns for the gate, and behind them those for what it is multiplied with.
+    Latents,
 }
 
 /// How the activations of products of many rows are held.
@@ -63,6 +67,18 @@ pub enum Output {
     Gated,
 }
 
+/// Which rows take the weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arm {
+    /// Every row.
+    All,
+    /// Those on some branches of a routed layer.
+    Some,
+    /// As [`Arm::Some`]; those on the low-rank branch take other rows of the same arrays, and what
+    /// they make goes to the latents.
+    Split,
+}
+
 /// One of the forms that a product comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
@@ -72,6 +88,8 @@ pub struct Form {
     pub input: Input,
     /// Behind it.
     pub output: Output,
+    /// The rows that take it.
+    pub arm: Arm,
 }
 
 impl Form {
@@ -81,6 +99,7 @@ impl Form {
             dtype,
             input: Input::Plain,
             output: Output::Plain,
+            arm: Arm::All,
         }
     }
 }
@@ -115,6 +134,23 @@ pub struct Params {
     pub head_dim: u32,
     /// Splits of the attention.
     pub n_splits: u32,
+    /// The column of the latents that it reads first, a multiple of 4.
+    pub x_first: u32,
+    /// Columns of the latents that it reads, a multiple of 4.
+    pub x_cols: u32,
+    /// 1 if the branches are those of the FFN, 0 for the attention's.
+    pub is_ffn: u32,
+    /// Bit b is set if the rows on branch b take it; see `shaders/lib/routes.wgsl`. With [`Arm::Split`] those on
+    /// the low-rank branch do.
+    pub branches: u32,
+    /// Of these branches, those whose product is zero, without a bias.
+    pub zeros: u32,
+    /// With [`Arm::Split`], the row of `w` that low-rank rows take first.
+    pub low_first: u32,
+    /// How many they take.
+    pub low_outs: u32,
+    /// Columns of the latents that they make.
+    pub low_cols: u32,
     /// Unused.
     pub pad0: u32,
     /// Unused.
@@ -136,18 +172,30 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
         "matvec_lane" => 1,
         _ => shader.constant("LANES"),
     };
-    let [x, y, _] = super::spread(params.outs.div_ceil(wg / lanes * outs));
+    let most = params.outs.max(params.low_outs);
+    let [x, y, _] = super::spread(most.div_ceil(wg / lanes * outs));
     [x, y, params.rows]
 }
 
-/// One workgroup a tile of outputs and rows.
-pub fn matmul_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
+/// One workgroup a tile of outputs and rows, on each branch where there are several.
+pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 3] {
     let outs = match shader.kernel {
         "matmul_lane" => shader.constant("WG") * shader.constant("OUTS"),
         _ => TILE,
     };
     let rows = shader.constant("ROWS");
-    [params.outs.div_ceil(outs), params.rows.div_ceil(rows), 1]
+    let most = params.outs.max(params.low_outs);
+    let n_branches = match form.arm {
+        Arm::All => 1,
+        Arm::Some | Arm::Split => N_BRANCHES,
+    };
+    [most.div_ceil(outs), params.rows.div_ceil(rows), n_branches]
+}
+
+/// Rows of `w` that are read.
+pub(super) fn weight_rows(params: &Params) -> u32 {
+    let low = params.low_first.saturating_add(params.low_outs);
+    params.outs.max(low)
 }
 
 /// Bytes of the bindings behind the weight, by their numbers.
@@ -165,6 +213,12 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
         half,
         head_dim,
         n_splits,
+        x_first,
+        x_cols,
+        is_ffn,
+        branches,
+        low_outs,
+        low_cols,
         ..
     } = *params;
     assert!(
@@ -190,6 +244,14 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
             n_bytes(&[rows, n_splits, cols / head_dim, record_len(head_dim)])
         }
         Input::Int8 => n_bytes(&[rows, blocks, BLOCK_WORDS]),
+        Input::Latents => {
+            let sides = if form.output == Output::Gated { 2 } else { 1 };
+            assert!(
+                x_first % 4 == 0 && x_cols % 4 == 0 && x_first + sides * cols <= x_cols,
+                "{params:?}"
+            );
+            n_bytes(&[rows, x_cols])
+        }
     };
     let bias = match params.has_bias {
         0 => 1,
@@ -203,6 +265,19 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
     if form.output == Output::Add {
         needs.push((6, y));
     }
-    needs.push((7, y));
+    if form.arm != Arm::All {
+        assert!(is_ffn <= 1, "{params:?}");
+        needs.push((7, n_bytes(&[rows, route::WORDS])));
+    }
+    needs.push((8, y));
+    if form.arm == Arm::Split {
+        assert!(
+            0 < low_outs && low_outs <= low_cols && branches & 2 != 0,
+            "{params:?}"
+        );
+        needs.push((9, n_bytes(&[rows, low_cols])));
+    } else {
+        assert!(low_outs == 0, "{params:?}");
+    }
     needs
 }

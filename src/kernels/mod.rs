@@ -16,6 +16,7 @@ pub mod linear;
 mod parts;
 pub mod quantize_rows;
 pub mod rms_norm;
+pub mod route;
 pub mod sample;
 
 pub use bounds::Bounds;
@@ -109,6 +110,10 @@ pub enum Call {
     Add(add::Params),
     /// See [`gather_rows`].
     GatherRows(gather_rows::Params),
+    /// See [`route`].
+    Route(route::Params),
+    /// See [`route`]: the second half of its work, where rows are many.
+    PlaceRows(route::Params),
     /// See [`sample`].
     Sample(sample::Params),
 }
@@ -128,6 +133,8 @@ impl Call {
             Call::GatedAct(_) => "gated_act",
             Call::Add(_) => "add",
             Call::GatherRows(_) => "gather_rows",
+            Call::Route(_) => "route",
+            Call::PlaceRows(_) => "place_rows",
             Call::Sample(_) => "sample",
         }
     }
@@ -137,6 +144,9 @@ impl Call {
         match self {
             Call::Sample(_) => 3,      // The tokens, its scores, what was drawn.
             Call::CacheWrite(..) => 3, // The queries, keys and values.
+            // The routes and the paths, of which only the decisions stand before the rows are placed.
+            Call::Route(_) | Call::PlaceRows(_) => 2,
+            Call::MatVec(form, _) | Call::MatMul(form, _) if form.arm == linear::Arm::Split => 2,
             _ => 1,
         }
     }
@@ -153,6 +163,7 @@ impl Call {
             Call::GatedAct(p) => bytemuck::bytes_of(p),
             Call::Add(p) => bytemuck::bytes_of(p),
             Call::GatherRows(p) => bytemuck::bytes_of(p),
+            Call::Route(p) | Call::PlaceRows(p) => bytemuck::bytes_of(p),
             Call::Sample(p) => bytemuck::bytes_of(p),
         }
     }
@@ -164,13 +175,15 @@ impl Call {
             Call::Embed(_, p) => embed::workgroups(p, wg),
             Call::RmsNorm(p) => rms_norm::workgroups(p),
             Call::MatVec(_, p) => linear::matvec_workgroups(p, shader),
-            Call::MatMul(_, p) => linear::matmul_workgroups(p, shader),
+            Call::MatMul(form, p) => linear::matmul_workgroups(*form, p, shader),
             Call::QuantizeRows(p) => quantize_rows::workgroups(p, wg),
             Call::CacheWrite(_, p) => cache_write::workgroups(p),
             Call::Attention(_, p) => attention::workgroups(p, shader),
             Call::GatedAct(p) => gated_act::workgroups(p, wg),
             Call::Add(p) => add::workgroups(p, wg),
             Call::GatherRows(p) => gather_rows::workgroups(p, wg),
+            Call::Route(p) => route::workgroups(p),
+            Call::PlaceRows(p) => route::place_workgroups(p, shader),
             Call::Sample(p) => sample::workgroups(p),
         }
     }

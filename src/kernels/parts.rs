@@ -1,6 +1,6 @@
 //! The files under `shaders/` that a kernel joins.
 
-use super::linear::{Form, Input, Output};
+use super::linear::{Arm, Form, Input, Output};
 use super::{CacheType, Capabilities, attention, cache_write};
 use crate::tensor::DType;
 
@@ -47,6 +47,15 @@ pub(super) fn attention_parts(
     vec!["lib/rows.wgsl", "lib/attention.wgsl", cache, together]
 }
 
+pub(super) fn route_parts() -> &'static [&'static str] {
+    &[
+        "lib/rows.wgsl",
+        "lib/routes.wgsl",
+        "lib/route.wgsl",
+        "lib/place.wgsl",
+    ]
+}
+
 pub(super) fn reduce_part(capabilities: &Capabilities) -> &'static str {
     match capabilities.subgroups {
         0 => "lib/reduce.wgsl",
@@ -68,13 +77,19 @@ pub(super) fn form_name(form: Form) -> String {
         Input::Norm => "_norm",
         Input::Merge => "_merge",
         Input::Int8 => "", // The kernel's name says it.
+        Input::Latents => "_latents",
     };
     let output = match form.output {
         Output::Plain => "",
         Output::Add => "_add",
         Output::Gated => "_gated",
     };
-    format!("{}{input}{output}", form.dtype.name())
+    let arm = match form.arm {
+        Arm::All => "",
+        Arm::Some => "_some",
+        Arm::Split => "_split",
+    };
+    format!("{}{input}{output}{arm}", form.dtype.name())
 }
 
 pub(super) fn linear_parts(form: Form) -> Vec<&'static str> {
@@ -83,16 +98,24 @@ pub(super) fn linear_parts(form: Form) -> Vec<&'static str> {
         Input::Norm => &["lib/input_norm.wgsl"],
         Input::Merge => &["lib/input_merge.wgsl"],
         Input::Int8 => &["lib/input_int8.wgsl"],
+        Input::Latents if form.output == Output::Gated => &["lib/input_latent_pair.wgsl"],
+        Input::Latents => &["lib/input_latents.wgsl"],
     };
     let output: &[&str] = match form.output {
         Output::Plain => &["lib/output_plain.wgsl"],
         Output::Add => &["lib/output_add.wgsl"],
         Output::Gated => &["lib/activation.wgsl", "lib/output_gated.wgsl"],
     };
+    let arm: &[&str] = match form.arm {
+        Arm::All => &["lib/arm_all.wgsl"],
+        Arm::Some => &["lib/routes.wgsl", "lib/arms.wgsl", "lib/arm_some.wgsl"],
+        Arm::Split => &["lib/routes.wgsl", "lib/arms.wgsl", "lib/arm_split.wgsl"],
+    };
     [
         &["lib/linear.wgsl"],
         input,
         output,
+        arm,
         weight_parts(form.dtype),
     ]
     .concat()
@@ -170,6 +193,10 @@ macro_rules! texts {
 
 texts![
     "lib/activation.wgsl",
+    "lib/arm_all.wgsl",
+    "lib/arm_some.wgsl",
+    "lib/arm_split.wgsl",
+    "lib/arms.wgsl",
     "lib/attention.wgsl",
     "lib/cache_f16.wgsl",
     "lib/cache_f16_blocks.wgsl",
@@ -183,6 +210,8 @@ texts![
     "lib/dot.wgsl",
     "lib/halves.wgsl",
     "lib/input_int8.wgsl",
+    "lib/input_latent_pair.wgsl",
+    "lib/input_latents.wgsl",
     "lib/input_merge.wgsl",
     "lib/input_norm.wgsl",
     "lib/input_plain.wgsl",
@@ -196,6 +225,9 @@ texts![
     "lib/output_plain.wgsl",
     "lib/reduce.wgsl",
     "lib/reduce_subgroup.wgsl",
+    "lib/place.wgsl",
+    "lib/route.wgsl",
+    "lib/routes.wgsl",
     "lib/rows.wgsl",
     "lib/share.wgsl",
     "lib/share_subgroup.wgsl",
@@ -225,7 +257,9 @@ texts![
     "matmul_lane.wgsl",
     "matvec.wgsl",
     "matvec_lane.wgsl",
+    "place_rows.wgsl",
     "quantize_rows.wgsl",
     "rms_norm.wgsl",
+    "route.wgsl",
     "sample.wgsl",
 ];

@@ -2,7 +2,10 @@
 
 use super::{Config, Layout, names, rope};
 use crate::file::ModelFile;
-use crate::graph::{Activation, Error, Graph, HeadNorm, Op, Projection, RopeId, ValueId, WeightId};
+use crate::graph::{
+    Activation, Branches, Error, Factors, Graph, HeadNorm, N_LOGITS, Op, Projection, RopeId,
+    RouterKind, Routing, ValueId, WeightId,
+};
 
 /// A graph under construction.
 pub(super) struct Build<'a> {
@@ -11,6 +14,9 @@ pub(super) struct Build<'a> {
     graph: Graph,
     layer: u32,
     rope: RopeId,
+    routing: Option<&'a Routing>,
+    /// Those of the current layer.
+    routes: Option<ValueId>,
 }
 
 /// How a layer's attention differs between architectures.
@@ -25,7 +31,11 @@ pub(super) struct Attention {
 }
 
 impl<'a> Build<'a> {
-    pub(super) fn new(config: &'a Config, file: &'a ModelFile) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        file: &'a ModelFile,
+        routing: Option<&'a Routing>,
+    ) -> Self {
         let mut graph = Graph::default();
         let rope = graph.rope_table(rope::table(config));
         Self {
@@ -34,6 +44,8 @@ impl<'a> Build<'a> {
             graph,
             layer: 0,
             rope,
+            routing,
+            routes: None,
         }
     }
 
@@ -51,6 +63,7 @@ impl<'a> Build<'a> {
         let mut x = self.embed()?;
         for layer in 0..self.config.n_layers {
             self.layer = layer;
+            self.routes = self.route(x)?;
             let h = self.norm(x, "input_layernorm")?;
             let h = self.attention(h, attention)?;
             x = self.add(x, h)?;
@@ -91,7 +104,8 @@ impl<'a> Build<'a> {
             self.projection(x, "self_attn.k_proj", kv_dim, how.qkv_bias),
             self.projection(x, "self_attn.v_proj", kv_dim, how.qkv_bias),
         ];
-        let qkv = self.graph.push(Op::Linear { x, parts })?;
+        let branches = self.branches(&["q", "k", "v"], &parts);
+        let qkv = self.graph.push(Op::Linear { x, parts, branches })?;
         let norm = how.qk_norm.then(|| HeadNorm {
             q: self.gains("self_attn.q_norm", head_dim),
             k: self.gains("self_attn.k_norm", head_dim),
@@ -114,7 +128,93 @@ impl<'a> Build<'a> {
             scale: 1.0 / (head_dim as f32).sqrt(),
             softcap: None,
         })?;
-        self.linear(y, "self_attn.o_proj", dim, how.out_bias)
+        self.linear(y, "self_attn.o_proj", "o", dim, how.out_bias)
+    }
+
+    /// Decides the branches of the current layer, if it has any.
+    fn route(&mut self, x: ValueId) -> Result<Option<ValueId>, Error> {
+        let layer = self.layer as usize;
+        let routing = self
+            .routing
+            .filter(|routing| routing.layers[layer].is_routed());
+        let Some(routing) = routing else {
+            return Ok(None);
+        };
+        self.enter("router");
+        let eps = self.config.norm_eps;
+        let norm = self
+            .graph
+            .vector(self.sidecar("router.norm"), self.config.dim);
+        let (x, norm, width) = match routing.router {
+            RouterKind::Linear => (x, norm, self.config.dim),
+            RouterKind::Mlp { width } => {
+                let normed = self.push_norm(x, norm)?;
+                let name = self.sidecar("router.hidden");
+                let weight = self.graph.exact_matrix(name, width, self.config.dim);
+                let hidden = self.graph.push(Op::Linear {
+                    x: normed,
+                    parts: vec![Projection { weight, bias: None }],
+                    branches: None,
+                })?;
+                let name = self.sidecar("router.hidden_norm");
+                (hidden, self.graph.vector(name, width), width)
+            }
+        };
+        let name = self.sidecar("router.weight");
+        let weight = self.graph.exact_matrix(name, N_LOGITS, width);
+        let bias = self.graph.vector(self.sidecar("router.bias"), N_LOGITS);
+        let ranks = &routing.layers[layer];
+        let dense_tokens = if self.layer < routing.dense_layers {
+            u32::MAX
+        } else {
+            routing.dense_tokens
+        };
+        let routes = self.graph.push(Op::Route {
+            layer: self.layer,
+            x,
+            norm,
+            eps,
+            silu: routing.router != RouterKind::Linear,
+            weight,
+            bias,
+            dense_tokens,
+            has_low: [ranks.has_attention(), ranks.has_ffn()],
+        })?;
+        Ok(Some(routes))
+    }
+
+    /// What rows on the low-rank branch take in the place of these projections.
+    fn branches(&mut self, names: &[&str], parts: &[Projection]) -> Option<Branches> {
+        let routes = self.routes?;
+        let ranks = self.routing?.layers[self.layer as usize];
+        let mut factors = vec![];
+        for (name, part) in names.iter().zip(parts) {
+            let rank = ranks.each().into_iter().find(|(n, _)| n == name)?.1;
+            let (outs, ins) = {
+                let weight = &self.graph.weights()[part.weight.0 as usize];
+                (weight.rows, weight.cols)
+            };
+            factors.push(rank.map(|rank| {
+                Factors {
+                    b: self
+                        .graph
+                        .matrix(self.sidecar(&format!("{name}.B")), outs, rank),
+                    d: self
+                        .graph
+                        .matrix(self.sidecar(&format!("{name}.D")), rank, ins),
+                }
+            }));
+        }
+        Some(Branches {
+            routes,
+            is_ffn: ["gate", "up", "down"].contains(&names[0]),
+            factors,
+        })
+    }
+
+    /// A tensor of the sidecar, of the current layer.
+    fn sidecar(&self, name: &str) -> String {
+        format!("deputy.layers.{}.{name}", self.layer)
     }
 
     /// `down(act(gate(x)) * up(x))` of the current layer.
@@ -130,9 +230,10 @@ impl<'a> Build<'a> {
             self.projection(x, "mlp.gate_proj", ffn_dim, bias),
             self.projection(x, "mlp.up_proj", ffn_dim, bias),
         ];
-        let x = self.graph.push(Op::Linear { x, parts })?;
+        let branches = self.branches(&["gate", "up"], &parts);
+        let x = self.graph.push(Op::Linear { x, parts, branches })?;
         let inner = self.graph.push(Op::GatedAct { x, activation })?;
-        self.linear(inner, "mlp.down_proj", dim, bias)
+        self.linear(inner, "mlp.down_proj", "down", dim, bias)
     }
 
     /// `a + b`.
@@ -148,20 +249,26 @@ impl<'a> Build<'a> {
         let x = self.push_norm(x, weight)?;
         let weight = self.head();
         let parts = vec![Projection { weight, bias: None }];
-        self.graph.push(Op::Linear { x, parts })?;
+        self.graph.push(Op::Linear {
+            x,
+            parts,
+            branches: None,
+        })?;
         Ok(())
     }
 
-    /// `name` of the current layer applied to `x`, with a bias where there is one.
+    /// `name` of the current layer, in a sidecar `short`, applied to `x`, with a bias where there is one.
     fn linear(
         &mut self,
         x: ValueId,
         name: &str,
+        short: &str,
         outs: u32,
         bias: Option<bool>,
     ) -> Result<ValueId, Error> {
         let parts = vec![self.projection(x, name, outs, bias)];
-        self.graph.push(Op::Linear { x, parts })
+        let branches = self.branches(&[short], &parts);
+        self.graph.push(Op::Linear { x, parts, branches })
     }
 
     fn projection(&mut self, x: ValueId, name: &str, outs: u32, bias: Option<bool>) -> Projection {

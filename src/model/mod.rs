@@ -18,7 +18,7 @@ pub use config::{Config, Layout, RopeScaling};
 pub use weights::WeightSource;
 
 use crate::file::{self, ModelFile};
-use crate::graph::{self, Graph};
+use crate::graph::{self, Graph, Routing};
 use blocks::Build;
 
 /// A kind of model: its names, and its forward pass.
@@ -138,14 +138,15 @@ pub enum Error {
 }
 
 impl Model {
-    /// Reads the configuration, builds the graph and finds its parameters.
+    /// Reads the configuration, builds the graph and finds its parameters. Those of `routing` are named
+    /// as in a sidecar, behind `deputy.`.
     ///
     /// # Errors
     /// An unsupported or impossible configuration, missing or misshapen tensors.
-    pub async fn open(file: &ModelFile) -> Result<Self, Error> {
+    pub async fn open(file: &ModelFile, routing: Option<&Routing>) -> Result<Self, Error> {
         let mut config = Config::read(file)?;
         config.rope_factors = rope::stored_factors(file, &config).await?;
-        let mut build = Build::new(&config, file);
+        let mut build = Build::new(&config, file, routing);
         (config.architecture.forward)(&mut build).map_err(|cause| Error::Graph {
             file: file.name.clone(),
             cause,

@@ -1,7 +1,7 @@
 //! Which operations run inside the product before or behind them.
 
 use super::WeightLayout;
-use crate::graph::{Graph, Op, ValueId};
+use crate::graph::{Graph, Op, ValueId, WeightId};
 
 /// What is fused, by the index of nodes. Independent of the number of rows.
 pub(super) struct Fusion {
@@ -9,6 +9,8 @@ pub(super) struct Fusion {
     finish: Vec<Option<usize>>,
     /// A norm or attention and the product that alone reads it.
     feeds: Vec<Option<usize>>,
+    /// Products that make a gate and what it is multiplied with.
+    gates: Vec<bool>,
 }
 
 impl Fusion {
@@ -28,6 +30,7 @@ impl Fusion {
         let mut fusion = Self {
             finish: vec![None; nodes.len()],
             feeds: vec![None; nodes.len()],
+            gates: vec![false; nodes.len()],
         };
         for (at, node) in nodes.iter().enumerate() {
             let Some(reader) = only_reader(node.out) else {
@@ -40,12 +43,25 @@ impl Fusion {
                     fusion.feeds[at] = whole_row.then_some(reader);
                 }
                 (Op::Attention { .. }, Op::Linear { .. }) => fusion.feeds[at] = Some(reader),
-                (Op::Linear { parts, .. }, Op::GatedAct { .. }) => {
-                    let layout = |i: usize| &layouts[parts[i].weight.0 as usize];
+                (
+                    Op::Linear {
+                        parts, branches, ..
+                    },
+                    Op::GatedAct { .. },
+                ) => {
+                    fusion.gates[at] = true;
+                    let layout = |id: WeightId| &layouts[id.0 as usize];
+                    let is_on = |id: WeightId, on| layout(id).stacked.is_some_and(|s| s.on == on);
                     let stacked = parts.len() == 2
-                        && layout(1).stacked.is_some_and(|s| s.on == parts[0].weight)
-                        && layout(0).rows == layout(1).rows;
-                    if stacked && reader == at + 1 {
+                        && is_on(parts[1].weight, parts[0].weight)
+                        && layout(parts[0].weight).rows == layout(parts[1].weight).rows;
+                    let factors = branches.as_ref().map(|branches| &branches.factors[..]);
+                    let factors_stacked = match factors {
+                        Some(&[Some(gate), Some(up)]) => is_on(up.b, gate.b),
+                        Some(&[None, None]) | None => true,
+                        Some(_) => false,
+                    };
+                    if stacked && factors_stacked && reader == at + 1 {
                         fusion.finish[at] = Some(reader);
                     }
                 }
@@ -70,6 +86,11 @@ impl Fusion {
     /// Whether `at` runs inside the product before it.
     pub(super) fn is_inside(&self, at: usize) -> bool {
         self.finish.contains(&Some(at))
+    }
+
+    /// Whether the product `at` makes a gate, whether or not it is fused to what uses it.
+    pub(super) fn is_gated(&self, at: usize) -> bool {
+        self.gates[at]
     }
 
     /// Whether the only reader of `at` is a product, which may then do its work.

@@ -3,12 +3,15 @@
 use super::fuse::Fusion;
 use super::memory::assign_slots;
 use super::{Buffer, Dispatch, Part, Plan, Settings, Size, WeightLayout};
-use crate::graph::{Activation, Graph, Node, Op, Projection, Rows, ValueId, WeightId};
-use crate::kernels::linear::{Activations, Form, Input, MATMUL_ROWS, Output, has_int8};
+use crate::graph::{
+    Activation, Branches, Factors, Graph, Node, Op, Projection, Rows, ValueId, WeightId,
+};
+use crate::kernels::linear::{Activations, Arm, Form, Input, MATMUL_ROWS, Output, has_int8};
 use crate::kernels::{
     Call, add, attention, cache_write, embed, gated_act, gather_rows, linear, quantize_rows,
-    rms_norm, sample,
+    rms_norm, route, sample,
 };
+use crate::tensor::DType;
 
 /// Makes the plan of one size. `layouts` are by [`WeightId`].
 pub fn lower(graph: &Graph, layouts: &[WeightLayout], settings: &Settings, size: Size) -> Plan {
@@ -36,6 +39,25 @@ pub fn lower(graph: &Graph, layouts: &[WeightLayout], settings: &Settings, size:
         slots,
     }
 }
+
+/// A product before its weight is known.
+#[derive(Clone, Copy)]
+struct Product {
+    form: Form,
+    params: linear::Params,
+    x: Buffer,
+    gains: Option<Buffer>,
+    residual: Option<Buffer>,
+    routes: Option<Buffer>,
+    y: Buffer,
+    /// `x` in bytes, made once for all projections.
+    quantized: Option<Buffer>,
+}
+
+/// Branches as bits of [`linear::Params::branches`].
+const FULL: u32 = 1;
+const LOW: u32 = 2;
+const SKIPPED: u32 = 4;
 
 struct Lowering<'a> {
     graph: &'a Graph,
@@ -70,7 +92,56 @@ impl<'a> Lowering<'a> {
                 });
                 self.call(call, &[self.value(x), vector(weight), y]);
             }
-            Op::Linear { ref parts, .. } => self.linear(at, parts),
+            Op::Linear {
+                ref parts,
+                ref branches,
+                ..
+            } => self.linear(at, parts, branches.as_ref()),
+            Op::Route {
+                layer,
+                x,
+                norm,
+                eps,
+                silu,
+                weight,
+                bias,
+                dense_tokens,
+                has_low: [has_low_attention, has_low_ffn],
+            } => {
+                let params = route::Params {
+                    rows,
+                    cols: self.cols(x),
+                    n_ctx,
+                    layer,
+                    dense_tokens,
+                    silu: silu.into(),
+                    has_low_attention: has_low_attention.into(),
+                    has_low_ffn: has_low_ffn.into(),
+                    all_dense: 1,
+                    places: (rows < MATMUL_ROWS).into(),
+                    eps,
+                    pad0: 0,
+                };
+                let buffers = [
+                    Buffer::Rows,
+                    self.value(x),
+                    vector(norm),
+                    vector(weight),
+                    vector(bias),
+                    Buffer::Routing,
+                    y,
+                    Buffer::Paths(layer),
+                ];
+                self.call(Call::Route(params), &buffers);
+                if params.places == 0 {
+                    let bindings = vec![(1, Buffer::Rows), (7, y), (8, Buffer::Paths(layer))];
+                    self.dispatches.push(Dispatch {
+                        call: Call::PlaceRows(params),
+                        bindings,
+                        label: self.label.to_owned(),
+                    });
+                }
+            }
             Op::CacheWrite {
                 layer,
                 qkv,
@@ -178,77 +249,271 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// A product with what is fused to it: one call for each run of stacked weights and piece of a large one.
-    fn linear(&mut self, at: usize, parts: &[Projection]) {
-        let nodes = self.graph.nodes();
-        let node = &nodes[at];
-        let rows = self.rows(node.out);
+    /// A product with what is fused to it: one call for each run of stacked weights and piece of a large one; in
+    /// a routed layer behind them those that make the outputs of rows on the low-rank branch from their latents.
+    fn linear(&mut self, at: usize, parts: &[Projection], branches: Option<&Branches>) {
+        let node = &self.graph.nodes()[at];
         let mut params = linear::Params {
-            rows,
+            rows: self.rows(node.out),
             y_cols: self.cols(node.out),
             ..Default::default()
         };
         let (input, x, gains) = self.input(&node.op, &mut params);
-        let (mut output, mut y, mut residual) = (Output::Plain, node.out, None);
-        if let Some(last) = self.fusion.finished_by(at) {
-            y = nodes[last].out;
-            params.y_cols = self.cols(y);
-            match nodes[last].op {
-                Op::GatedAct { activation, .. } => {
-                    output = Output::Gated;
-                    params.half = params.y_cols;
-                    params.gelu = is_gelu(activation);
-                }
-                Op::Add { a, b } => {
-                    output = Output::Add;
-                    residual = Some(self.value(if a == node.out { b } else { a }));
-                }
-                _ => unreachable!("products end with sums and activations"),
+        let (output, y, residual) = self.output(at, &mut params);
+        let mut product = Product {
+            form: Form {
+                dtype: DType::F32,
+                input,
+                output,
+                arm: Arm::All,
+            },
+            params,
+            x,
+            gains,
+            residual,
+            routes: None,
+            y,
+            quantized: None,
+        };
+        let Some(branches) = branches else {
+            self.dense(&mut product, parts);
+            return;
+        };
+        product.routes = Some(self.value(branches.routes));
+        product.params.is_ffn = branches.is_ffn.into();
+        let rank = |factors: &Option<Factors>| factors.map_or(0, |f| self.layout(f.d).rows);
+        product.params.low_cols = branches.factors.iter().map(rank).sum();
+        // A gate's rows that skip the FFN are never looked at.
+        let needs_zeros = branches.is_ffn && !self.fusion.is_gated(at);
+        let zeros = if needs_zeros { SKIPPED } else { 0 };
+        self.routed(&mut product, parts, &branches.factors, zeros);
+        product.params.zeros = 0;
+        self.expand(&product, parts, &branches.factors);
+    }
+
+    /// What ends a product: its output, where that goes, and what is added to it.
+    fn output(&self, at: usize, params: &mut linear::Params) -> (Output, Buffer, Option<Buffer>) {
+        let nodes = self.graph.nodes();
+        let Some(last) = self.fusion.finished_by(at) else {
+            return (Output::Plain, self.value(nodes[at].out), None);
+        };
+        let y = nodes[last].out;
+        params.y_cols = self.cols(y);
+        match nodes[last].op {
+            Op::GatedAct { activation, .. } => {
+                params.half = params.y_cols;
+                params.gelu = is_gelu(activation);
+                (Output::Gated, self.value(y), None)
             }
+            Op::Add { a, b } => {
+                let residual = if a == nodes[at].out { b } else { a };
+                (Output::Add, self.value(y), Some(self.value(residual)))
+            }
+            _ => unreachable!("products end with sums and activations"),
         }
-        let y = self.value(y);
-        let mut y_first = 0;
-        let mut quantized = None; // Once for all projections.
+    }
+
+    /// Projections that every row takes.
+    fn dense(&mut self, product: &mut Product, parts: &[Projection]) {
         let layouts = self.layouts;
         let layout = |part: &Projection| &layouts[part.weight.0 as usize];
+        let mut y_first = 0;
         for run in parts.chunk_by(|_, next| layout(next).stacked.is_some()) {
-            let stacked: u32 = run[1..].iter().map(|part| layout(part).rows).sum();
-            let layout = layout(&run[0]);
-            let bias = run[0].bias;
-            for (chunk, outs) in layout.chunks.iter().enumerate() {
-                params = linear::Params {
-                    cols: layout.cols,
-                    blocks: layout.blocks(),
-                    outs: outs.end - outs.start + stacked,
-                    y_first: y_first + outs.start,
-                    has_bias: bias.is_some().into(),
-                    bias_first: outs.start,
-                    ..params
-                };
-                let mut form = Form {
-                    dtype: layout.dtype,
-                    input,
-                    output,
-                };
-                let mut x = x;
-                let in_bytes = self.settings.activations == Activations::Int8;
-                if rows >= MATMUL_ROWS && in_bytes && has_int8(layout.dtype) {
-                    x = *quantized.get_or_insert_with(|| self.quantize(x, &params));
-                    form.input = Input::Int8;
-                }
-                let call = if rows < MATMUL_ROWS {
-                    Call::MatVec(form, params)
-                } else {
-                    Call::MatMul(form, params)
-                };
-                let mut rest = vec![(3, x), (4, bias.map_or(Buffer::Zero, vector))];
-                rest.extend(gains.map(|gains| (5, gains)));
-                rest.extend(residual.map(|residual| (6, residual)));
-                rest.push((7, y));
-                self.call_weight(call, run[0].weight, chunk, &rest);
-            }
-            y_first += layout.rows + stacked;
+            y_first += self.run(product, run, y_first);
         }
+    }
+
+    /// Projections that rows take or leave by their branch, and the first factors of those that have some.
+    fn routed(
+        &mut self,
+        product: &mut Product,
+        parts: &[Projection],
+        factors: &[Option<Factors>],
+        zeros: u32,
+    ) {
+        let layouts = self.layouts;
+        let layout = |id: WeightId| &layouts[id.0 as usize];
+        let (mut y_first, mut low_first, mut at) = (0, 0, 0);
+        product.params.zeros = zeros;
+        for run in parts.chunk_by(|_, next| layout(next.weight).stacked.is_some()) {
+            let low: Vec<WeightId> = factors[at..at + run.len()]
+                .iter()
+                .filter_map(|factors| factors.map(|factors| factors.d))
+                .collect();
+            at += run.len();
+            let stacked = |id: WeightId| layout(id).stacked.is_some_and(|s| s.on == run[0].weight);
+            let n_low: u32 = low.iter().map(|&d| layout(d).rows).sum();
+            product.params.branches = FULL | LOW | zeros;
+            product.form.arm = Arm::Some;
+            if low.is_empty() {
+                if product.params.is_ffn == 0 {
+                    product.form.arm = Arm::All;
+                }
+                y_first += self.run(product, run, y_first);
+            } else if low.iter().all(|&d| stacked(d)) && n_low == product.params.low_cols {
+                product.form.arm = Arm::Split;
+                product.params.low_first = run.iter().map(|part| layout(part.weight).rows).sum();
+                product.params.low_outs = n_low;
+                y_first += self.run(product, run, y_first);
+                product.params.low_outs = 0;
+                product.params.low_first = 0;
+            } else {
+                product.params.branches = FULL | zeros;
+                y_first += self.run(product, run, y_first);
+                let mut first = low_first;
+                for &d in &low {
+                    let mut latents = Product {
+                        form: Form {
+                            output: Output::Plain,
+                            ..product.form
+                        },
+                        params: linear::Params {
+                            y_cols: product.params.low_cols,
+                            branches: LOW,
+                            zeros: 0,
+                            half: 0,
+                            ..product.params
+                        },
+                        residual: None,
+                        y: Buffer::Latents,
+                        ..*product
+                    };
+                    let part = Projection {
+                        weight: d,
+                        bias: None,
+                    };
+                    first += self.run(&mut latents, &[part], first);
+                }
+            }
+            low_first += n_low;
+        }
+    }
+
+    /// The second factors, for rows on the low-rank branch.
+    fn expand(&mut self, product: &Product, parts: &[Projection], factors: &[Option<Factors>]) {
+        let low_cols = product.params.low_cols;
+        let (mut y_first, mut x_first) = (0, 0);
+        for (part, factors) in parts.iter().zip(factors) {
+            if let Some(Factors { b, d }) = *factors {
+                let (layout, rank) = (self.layout(b), self.layout(d).rows);
+                let is_gated = product.form.output == Output::Gated;
+                let (outs, made) = match is_gated {
+                    true => (2 * layout.rows, layout.rows),
+                    false => (layout.rows, layout.rows),
+                };
+                let params = linear::Params {
+                    cols: rank,
+                    blocks: layout.blocks(),
+                    outs,
+                    y_first,
+                    x_first,
+                    x_cols: low_cols,
+                    branches: LOW,
+                    low_cols: 0,
+                    ..product.params
+                };
+                let form = Form {
+                    dtype: layout.dtype,
+                    input: Input::Latents,
+                    output: product.form.output,
+                    arm: Arm::Some,
+                };
+                let expansion = Product {
+                    form,
+                    params,
+                    x: Buffer::Latents,
+                    gains: None,
+                    ..*product
+                };
+                self.product(&expansion, b, 0, part.bias);
+                if is_gated {
+                    return; // Both parts at once.
+                }
+                x_first += rank;
+                y_first += made;
+            } else {
+                y_first += self.layout(part.weight).rows;
+            }
+        }
+    }
+
+    /// A run of stacked projections, in as many calls as it has pieces; returns how many columns it makes.
+    fn run(&mut self, product: &mut Product, run: &[Projection], y_first: u32) -> u32 {
+        let layouts = self.layouts;
+        let layout = |part: &Projection| &layouts[part.weight.0 as usize];
+        let stacked: u32 = run[1..].iter().map(|part| layout(part).rows).sum();
+        let layout = layout(&run[0]);
+        for (chunk, outs) in layout.chunks.iter().enumerate() {
+            product.params = linear::Params {
+                cols: layout.cols,
+                blocks: layout.blocks(),
+                outs: outs.end - outs.start + stacked,
+                y_first: y_first + outs.start,
+                bias_first: outs.start,
+                ..product.params
+            };
+            product.form.dtype = layout.dtype;
+            let mut this = *product;
+            let in_bytes = self.settings.activations == Activations::Int8;
+            if this.params.rows >= MATMUL_ROWS && in_bytes && has_int8(layout.dtype) {
+                let (x, params) = (this.x, this.params);
+                let quantized = product
+                    .quantized
+                    .get_or_insert_with(|| self.quantize(x, &params));
+                this.x = *quantized;
+                this.form.input = Input::Int8;
+            }
+            self.product(&this, run[0].weight, chunk, run[0].bias);
+        }
+        layout.rows + stacked
+    }
+
+    /// One call. A bias that lies in another's arrays is found there.
+    fn product(
+        &mut self,
+        product: &Product,
+        weight: WeightId,
+        chunk: usize,
+        bias: Option<WeightId>,
+    ) {
+        let Product {
+            form,
+            mut params,
+            x,
+            gains,
+            residual,
+            routes,
+            y,
+            ..
+        } = *product;
+        let mut bias_in = Buffer::Zero;
+        if let Some(bias) = bias {
+            let place = self.layout(bias).stacked;
+            let (on, before) = place.map_or((bias, 0), |place| (place.on, place.before.q_words));
+            bias_in = vector(on);
+            params.has_bias = 1;
+            params.bias_first += before as u32;
+        }
+        let mut rest = vec![(3, x), (4, bias_in)];
+        rest.extend(gains.map(|gains| (5, gains)));
+        rest.extend(residual.map(|residual| (6, residual)));
+        rest.extend(
+            routes
+                .filter(|_| form.arm != Arm::All)
+                .map(|routes| (7, routes)),
+        );
+        rest.push((8, y));
+        if form.arm == Arm::Split {
+            rest.push((9, Buffer::Latents));
+        } else {
+            params.low_cols = 0;
+        }
+        let call = if params.rows < MATMUL_ROWS {
+            Call::MatVec(form, params)
+        } else {
+            Call::MatMul(form, params)
+        };
+        self.call_weight(call, weight, chunk, &rest);
     }
 
     /// Quantises the input of a product.
@@ -298,6 +563,10 @@ impl<'a> Lowering<'a> {
         } else {
             1
         }
+    }
+
+    fn layout(&self, id: WeightId) -> &'a WeightLayout {
+        &self.layouts[id.0 as usize]
     }
 
     fn rows(&self, id: ValueId) -> u32 {

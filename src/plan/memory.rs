@@ -3,10 +3,13 @@
 use std::ops::Range;
 
 use super::fuse::Fusion;
-use super::{MAX_BINDING, Settings, Size};
-use crate::graph::{Graph, Op, Rows, WeightId};
+use super::{Buffer, MAX_BINDING, Settings, Size};
+use crate::graph::{Graph, Op, RopeId, Rows, WeightId};
+use crate::kernels::Row;
 use crate::kernels::linear::{Activations, MATMUL_ROWS};
 use crate::kernels::quantize_rows::BLOCK_WORDS;
+use crate::kernels::route::SETTINGS_WORDS;
+use crate::kernels::sample::Sampler;
 use crate::tensor::DType;
 use crate::tensor::quant::{PackedRow, packed_row, padded_cols};
 
@@ -157,17 +160,71 @@ impl Slot {
     }
 }
 
-/// Bytes of [`super::Buffer::Int8`] for steps of up to `rows` rows: the widest input of a product.
-pub fn int8_bytes(graph: &Graph, settings: &Settings, rows: u32) -> u64 {
-    if settings.activations == Activations::F32 {
-        return 0;
+/// Every buffer of a session whose steps are at most of this size, but for the parameters, with its bytes.
+pub fn session_buffers(
+    graph: &Graph,
+    settings: &Settings,
+    slots: &[Slot],
+    size: Size,
+) -> Vec<(Buffer, u64)> {
+    let vocab = graph
+        .result()
+        .map_or(0, |id| graph.values()[id.0 as usize].cols);
+    let [rows, n_out, vocab] = [size.rows, size.n_out, vocab].map(u64::from);
+    let sequences = u64::from(settings.n_sequences);
+    let positions = u64::from(settings.n_ctx) * sequences;
+    let mut buffers = vec![
+        (Buffer::Zero, 16),
+        (Buffer::Rows, size_of::<Row>() as u64 * rows),
+        (Buffer::OutRows, n_out * 4),
+        (Buffer::Tokens, positions * 4),
+        (Buffer::Samplers, sequences * size_of::<Sampler>() as u64),
+        (Buffer::Logits, n_out * vocab * 4),
+        // Only the last row of each sequence is ever drawn from.
+        (Buffer::Scores, sequences.min(n_out) * vocab * 4),
+        (Buffer::Sampled, n_out * 4),
+    ];
+    if settings.activations == Activations::Int8 {
+        let inputs = graph.nodes().iter().filter_map(|node| match node.op {
+            Op::Linear { x, .. } => Some(graph.values()[x.0 as usize].cols),
+            _ => None,
+        });
+        let blocks = inputs.max().unwrap_or(0).div_ceil(32);
+        buffers.push((Buffer::Int8, 4 * rows * u64::from(blocks * BLOCK_WORDS)));
     }
-    let inputs = graph.nodes().iter().filter_map(|node| match node.op {
-        Op::Linear { x, .. } => Some(graph.values()[x.0 as usize].cols),
-        _ => None,
-    });
-    let blocks = inputs.max().unwrap_or(0).div_ceil(32);
-    4 * u64::from(rows) * u64::from(blocks) * u64::from(BLOCK_WORDS)
+    for (slot, shape) in slots.iter().enumerate() {
+        buffers.push((Buffer::Slot(slot as u32), shape.n_bytes(size)));
+    }
+    for (layer, &dim) in graph.cache_dims().iter().enumerate() {
+        let n_bytes = positions * settings.cache.row_bytes(u64::from(dim));
+        buffers.push((Buffer::Keys(layer as u32), n_bytes));
+        buffers.push((Buffer::Values(layer as u32), n_bytes));
+    }
+    for (i, rope) in graph.ropes().iter().enumerate() {
+        let n_bytes = u64::from(settings.n_ctx) * rope.inv_freq.len() as u64 * 8;
+        buffers.push((Buffer::RopeTable(RopeId(i as u32)), n_bytes));
+    }
+    let mut low_cols = 0;
+    for node in graph.nodes() {
+        match &node.op {
+            Op::Route { layer, .. } => buffers.push((Buffer::Paths(*layer), positions * 4)),
+            Op::Linear {
+                branches: Some(branches),
+                ..
+            } => {
+                let ranks = branches.factors.iter().flatten();
+                let ranks = ranks.map(|factors| graph.weights()[factors.d.0 as usize].rows);
+                low_cols = ranks.sum::<u32>().max(low_cols);
+            }
+            _ => {}
+        }
+    }
+    if graph.is_routed() {
+        let words = SETTINGS_WORDS + graph.cache_dims().len() as u32;
+        buffers.push((Buffer::Routing, 4 * u64::from(words)));
+        buffers.push((Buffer::Latents, 4 * rows * u64::from(low_cols)));
+    }
+    buffers
 }
 
 /// Device memory of a model and one session.
@@ -190,27 +247,17 @@ impl Footprint {
         settings: &Settings,
         size: Size,
     ) -> Self {
-        let positions = u64::from(settings.n_ctx) * u64::from(settings.n_sequences);
-        let row_bytes = |&dim: &u32| settings.cache.row_bytes(u64::from(dim));
-        let cache_row: u64 = graph.cache_dims().iter().map(row_bytes).sum();
-        let vocab = graph
-            .result()
-            .map_or(0, |id| graph.values()[id.0 as usize].cols);
-        let logits = u64::from(vocab) * 4 * u64::from(size.n_out + settings.n_sequences);
-        let tables: u64 = graph
-            .ropes()
-            .iter()
-            .map(|rope| 8 * u64::from(settings.n_ctx) * rope.inv_freq.len() as u64)
-            .sum();
-        Self {
+        let mut footprint = Self {
             weights: layouts.iter().map(WeightLayout::n_bytes).sum(),
-            cache: 2 * positions * cache_row,
-            activations: slots.iter().map(|slot| slot.n_bytes(size)).sum::<u64>()
-                + int8_bytes(graph, settings, size.rows)
-                + logits
-                + tables
-                + positions * 4,
+            ..Self::default()
+        };
+        for (buffer, n_bytes) in session_buffers(graph, settings, slots, size) {
+            match buffer {
+                Buffer::Keys(_) | Buffer::Values(_) => footprint.cache += n_bytes,
+                _ => footprint.activations += n_bytes,
+            }
         }
+        footprint
     }
 
     /// Everything.

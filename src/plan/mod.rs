@@ -9,7 +9,7 @@ mod memory;
 mod stack;
 
 pub use lower::lower;
-pub use memory::{Footprint, Slot, Stacked, WeightLayout, int8_bytes};
+pub use memory::{Footprint, Slot, Stacked, WeightLayout, session_buffers};
 pub use stack::stack;
 
 use std::fmt;
@@ -83,7 +83,13 @@ pub enum Buffer {
     Samplers,
     /// An activation; see [`Slot`].
     Slot(u32),
-    /// A product's input in blocks of signed bytes; see [`int8_bytes`].
+    /// What rows on the low-rank branch make of a product's first factors.
+    Latents,
+    /// How branches are decided: [`crate::kernels::route::Settings`], and a word for each layer.
+    Routing,
+    /// The branches of each position in a routed layer, `[n_sequences, n_ctx]`; see `shaders/lib/place.wgsl`.
+    Paths(u32),
+    /// A product's input in blocks of signed bytes; see [`crate::kernels::quantize_rows`].
     Int8,
     /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`.
     Keys(u32),

@@ -5,37 +5,75 @@ use super::memory::{Stacked, WeightLayout};
 use crate::graph::{Graph, Op, Projection, WeightId};
 use crate::tensor::quant::PackedRow;
 
-/// Stacks the projections of each [`Op::Linear`] that have one format, and their biases.
+/// Stacks the projections of each [`Op::Linear`] that have one format, and their biases. Behind those
+/// that rows on the low-rank branch leave out come the factors that take their place; the second
+/// factors of a gate and what it is multiplied with are stacked as those are.
 pub fn stack(graph: &Graph, layouts: &mut [WeightLayout]) {
     for node in graph.nodes() {
-        let Op::Linear { parts, .. } = &node.op else {
+        let Op::Linear {
+            parts, branches, ..
+        } = &node.op
+        else {
             continue;
         };
+        let factors = |at: usize| branches.as_ref().and_then(|branches| branches.factors[at]);
         let mut first = 0;
         for next in 1..=parts.len() {
-            if next < parts.len() && joins(layouts, &parts[first..next], &parts[next]) {
+            let is_same = next < parts.len()
+                && factors(next).is_some() == factors(first).is_some()
+                && parts[first].bias.is_some() == parts[next].bias.is_some();
+            if is_same && joins(layouts, ids(&parts[first..next]), parts[next].weight) {
                 continue;
             }
             let run = &parts[first..next];
-            stack_run(layouts, run.iter().map(|part| part.weight));
+            let mut stacked: Vec<WeightId> = ids(run).collect();
+            let mut low = (first..next).filter_map(factors);
+            if low.all(|low| {
+                let fits = joins(layouts, stacked.iter().copied(), low.d);
+                stacked.push(low.d);
+                fits
+            }) {
+                stack_run(layouts, stacked.into_iter());
+            } else {
+                stack_run(layouts, ids(run));
+            }
             if run[0].bias.is_some() {
                 stack_run(layouts, run.iter().filter_map(|part| part.bias));
             }
             first = next;
         }
+        let is_pair = parts.len() == 2 && layouts[parts[1].weight.0 as usize].stacked.is_some();
+        if is_pair
+            && let [Some(gate), Some(up)] = [factors(0), factors(1)]
+            && layouts[gate.b.0 as usize].cols == layouts[up.b.0 as usize].cols
+            && joins(layouts, [gate.b].into_iter(), up.b)
+        {
+            stack_run(layouts, [gate.b, up.b].into_iter());
+        }
     }
 }
 
-fn joins(layouts: &[WeightLayout], run: &[Projection], next: &Projection) -> bool {
+fn ids(parts: &[Projection]) -> impl Iterator<Item = WeightId> + Clone {
+    parts.iter().map(|part| part.weight)
+}
+
+/// Whether a matrix can lie behind those of a run in one pair of arrays.
+fn joins(
+    layouts: &[WeightLayout],
+    run: impl Iterator<Item = WeightId> + Clone,
+    next: WeightId,
+) -> bool {
     let layout = |id: WeightId| &layouts[id.0 as usize];
-    let n_bytes = |part: &Projection| layout(part.weight).n_bytes();
-    let (head, added) = (layout(run[0].weight), layout(next.weight));
+    let Some(head) = run.clone().next().map(layout) else {
+        return false;
+    };
+    let added = layout(next);
     head.dtype == added.dtype
-        && run.iter().map(n_bytes).sum::<u64>() + n_bytes(next) <= MAX_BINDING
+        && run.clone().map(|id| layout(id).n_bytes()).sum::<u64>() + added.n_bytes() <= MAX_BINDING
+        && head.chunks.len() == 1
         && added.chunks.len() == 1
-        && run[0].bias.is_some() == next.bias.is_some()
         // A matrix that two products share stays where it is.
-        && run.iter().all(|part| part.weight != next.weight)
+        && run.clone().all(|id| id != next)
         && [head, added].iter().all(|layout| is_alone(layout))
 }
 

@@ -3,10 +3,12 @@
 use super::attention::merge;
 use super::gated_act::activate;
 use super::packed::Packed;
-use crate::kernels::linear::{Form, Input, Output, Params};
+use crate::kernels::linear::{Arm, Form, Input, Output, Params};
 use crate::kernels::quantize_rows::BLOCK_WORDS;
+use crate::kernels::route::WORDS;
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Multiplications that are worth a task of their own: about ten microseconds.
 const TASK: usize = 1 << 14;
@@ -22,58 +24,128 @@ pub struct Inputs<'a> {
     pub gains: &'a [f32],
     /// `[rows, y_cols]` with [`Output::Add`], else unused.
     pub residual: &'a [f32],
+    /// `[rows, 4]` unless every row takes the weight, then unused; see `shaders/lib/routes.wgsl`.
+    pub routes: &'a [u32],
 }
 
-/// `y[r, y_first + n] = out(dot(in(x[r, :]), w[n, :]) + bias[bias_first + n])`; see [`Input`] and [`Output`].
+/// `y[r, y_first + n] = out(dot(in(x[r, :]), w[n, :]) + bias[bias_first + n])`; see [`Input`], [`Output`] and [`Arm`].
 ///
-/// `y`: `[rows, y_cols]`, of which only the columns from `y_first` on that these rows of `w` make are written.
-pub fn linear(form: Form, p: &Params, w: Packed<'_>, inputs: Inputs<'_>, y: &mut [f32]) {
-    let [rows, cols, outs, y_first, y_cols, half] =
-        [p.rows, p.cols, p.outs, p.y_first, p.y_cols, p.half].map(|n| n as usize);
-    if rows == 0 {
-        return;
-    }
-    let x = read(form.input, p, &inputs);
-    // [outs, rows], so that a weight row is decoded once and every task writes its own part.
-    let mut columns = vec![0.0f64; outs * rows];
-    columns
-        .par_chunks_exact_mut(rows)
-        .with_min_len(TASK.div_ceil(rows * cols))
-        .enumerate()
-        .for_each_init(
-            || vec![0.0; cols],
-            |w_row, (n, column)| {
-                w.row(form.dtype, n, cols, w_row);
-                let bias = match p.has_bias {
-                    0 => 0.0,
-                    _ => f64::from(inputs.bias[p.bias_first as usize + n]),
-                };
-                for (y, x) in column.iter_mut().zip(x.chunks_exact(cols)) {
-                    *y = dot(x, w_row) + bias;
-                }
-            },
-        );
-    let product = |n: usize, r: usize| columns[n * rows + r];
-    for (r, y) in y.chunks_exact_mut(y_cols).take(rows).enumerate() {
+/// `y`: `[rows, y_cols]`, of which only the columns from `y_first` on that these rows of `w` make are written, and
+/// of these only the rows that take it. `latents`: `[rows, low_cols]` with [`Arm::Split`], else unused.
+pub fn linear(
+    form: Form,
+    p: &Params,
+    w: Packed<'_>,
+    inputs: Inputs<'_>,
+    y: &mut [f32],
+    latents: &mut [f32],
+) {
+    let [outs, y_first, y_cols, half] = [p.outs, p.y_first, p.y_cols, p.half].map(|n| n as usize);
+    let x = read(form, p, &inputs);
+    let takes =
+        |bits: u32, r: usize| form.arm == Arm::All || bits >> branch(p, &inputs, r) & 1 != 0;
+    let is_low = |r: usize| form.arm == Arm::Split && branch(p, &inputs, r) == 1;
+    let all = 0..p.rows as usize;
+    let is_full = |r: &usize| takes(p.branches, *r) && !is_low(*r);
+    let is_zero = |r: usize| form.arm != Arm::All && takes(p.zeros, r);
+    let low: Vec<usize> = all.clone().filter(|&r| is_low(r)).collect();
+    let rows: Vec<usize> = all
+        .clone()
+        .filter(is_full)
+        .filter(|&r| !is_zero(r))
+        .collect();
+    let zero = all.filter(is_full).filter(|&r| is_zero(r));
+
+    let columns = products(form, p, w, 0..outs, &x, &rows);
+    let product = |n: usize, i: Option<usize>| match i {
+        None => 0.0,
+        Some(i) => {
+            let bias = match p.has_bias {
+                0 => 0.0,
+                _ => f64::from(inputs.bias[p.bias_first as usize + n]),
+            };
+            columns[n * rows.len() + i] + bias
+        }
+    };
+    let rows = rows.iter().enumerate().map(|(i, &r)| (r, Some(i)));
+    for (r, i) in rows.clone().chain(zero.map(|r| (r, None))) {
         let n_made = if form.output == Output::Gated {
             half
         } else {
             outs
         };
-        for (n, y) in y[y_first..y_first + n_made].iter_mut().enumerate() {
+        let y = &mut y[r * y_cols + y_first..][..n_made];
+        for (n, y) in y.iter_mut().enumerate() {
             *y = match form.output {
-                Output::Plain => product(n, r),
-                Output::Add => product(n, r) + f64::from(inputs.residual[r * y_cols + y_first + n]),
-                Output::Gated => activate(product(n, r), p.gelu != 0) * product(half + n, r),
+                Output::Plain => product(n, i),
+                Output::Add => product(n, i) + f64::from(inputs.residual[r * y_cols + y_first + n]),
+                Output::Gated => activate(product(n, i), p.gelu != 0) * product(half + n, i),
             } as f32;
+        }
+    }
+    if !low.is_empty() {
+        let [low_first, low_outs, low_cols] =
+            [p.low_first, p.low_outs, p.low_cols].map(|n| n as usize);
+        let columns = products(form, p, w, low_first..low_first + low_outs, &x, &low);
+        for (i, r) in low.iter().enumerate() {
+            for n in 0..low_outs {
+                latents[r * low_cols + n] = columns[n * low.len() + i] as f32;
+            }
         }
     }
 }
 
-/// `x` as the product sees it: `[rows, cols]`.
-fn read<'a>(input: Input, p: &Params, inputs: &Inputs<'a>) -> Cow<'a, [f32]> {
+fn branch(p: &Params, inputs: &Inputs<'_>, r: usize) -> u32 {
+    inputs.routes[r * WORDS as usize] >> (2 * p.is_ffn) & 3
+}
+
+/// Products of some rows of `w` with some of `x`: `[outs, rows]`, so that a row of `w` is decoded once and every task
+/// writes its own part.
+fn products(
+    form: Form,
+    p: &Params,
+    w: Packed<'_>,
+    outs: Range<usize>,
+    x: &[f32],
+    rows: &[usize],
+) -> Vec<f64> {
+    let cols = p.cols as usize;
+    let mut columns = vec![0.0f64; outs.len() * rows.len()];
+    if columns.is_empty() {
+        return columns;
+    }
+    let sides = x.len() / (p.rows as usize * cols);
+    columns
+        .par_chunks_exact_mut(rows.len())
+        .with_min_len(TASK.div_ceil(rows.len() * cols))
+        .enumerate()
+        .for_each_init(
+            || vec![0.0; cols],
+            |w_row, (n, column)| {
+                w.row(form.dtype, outs.start + n, cols, w_row);
+                let side = if sides == 1 { 0 } else { n / p.half as usize };
+                for (y, r) in column.iter_mut().zip(rows) {
+                    *y = dot(&x[(r * sides + side) * cols..][..cols], w_row);
+                }
+            },
+        );
+    columns
+}
+
+/// `x` as the product sees it: `[rows, cols]`, or `[rows, 2, cols]` for a gate and its like with inputs of their own.
+fn read<'a>(form: Form, p: &Params, inputs: &Inputs<'a>) -> Cow<'a, [f32]> {
     let [rows, cols] = [p.rows, p.cols].map(|n| n as usize);
-    match input {
+    match form.input {
+        Input::Latents => {
+            let width = if form.output == Output::Gated {
+                2 * cols
+            } else {
+                cols
+            };
+            let rows = inputs.x.chunks_exact(p.x_cols as usize).take(rows);
+            let parts = rows.flat_map(|row| &row[p.x_first as usize..][..width]);
+            parts.copied().collect::<Vec<f32>>().into()
+        }
         Input::Plain => inputs.x[..rows * cols].into(),
         Input::Norm => {
             let mut normed = vec![0.0; rows * cols];

@@ -14,6 +14,7 @@ mod linear;
 mod packed;
 mod quantize_rows;
 mod rms_norm;
+mod route;
 mod sample;
 mod state;
 
@@ -28,5 +29,6 @@ pub use linear::{Inputs, linear};
 pub use packed::Packed;
 pub use quantize_rows::quantize_rows;
 pub use rms_norm::rms_norm;
+pub use route::{Router, place_rows, route};
 pub use sample::{sample, sampler_params};
 pub use state::{State, Weights, run_call};

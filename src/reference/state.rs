@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytemuck::{cast_slice, cast_slice_mut};
 
-use super::{Inputs, Packed};
-use crate::graph::{Graph, RopeId, WeightId};
-use crate::kernels::linear::{Input, Output};
+use super::{Inputs, Packed, Router};
+use crate::graph::{Graph, WeightId};
+use crate::kernels::linear::{Arm, Input, Output};
 use crate::kernels::{Call, Row, sample::Sampler};
-use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout, int8_bytes};
+use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout, session_buffers};
 
 /// Packed parameters, shared by all sessions of a model.
 #[derive(Debug)]
@@ -76,45 +76,16 @@ impl State {
         slots: &[Slot],
         size: Size,
     ) -> Self {
-        let vocab = graph
-            .result()
-            .map_or(0, |id| graph.values()[id.0 as usize].cols as usize);
-        let (rows, n_out) = (size.rows as usize, size.n_out as usize);
-        let positions = settings.n_ctx as usize * settings.n_sequences as usize;
-        let mut words = vec![
-            (Buffer::Zero, 4),
-            (Buffer::Rows, rows * 2),
-            (Buffer::OutRows, n_out),
-            (Buffer::Tokens, positions),
-            (
-                Buffer::Samplers,
-                settings.n_sequences as usize * size_of::<Sampler>() / 4,
-            ),
-            (Buffer::Logits, n_out * vocab),
-            (Buffer::Scores, 0), // The sampler's twin keeps its own.
-            (Buffer::Sampled, n_out),
-            (
-                Buffer::Int8,
-                int8_bytes(graph, settings, size.rows) as usize / 4,
-            ),
-        ];
-        for (slot, shape) in slots.iter().enumerate() {
-            words.push((Buffer::Slot(slot as u32), shape.n_bytes(size) as usize / 4));
-        }
-        for (layer, &dim) in graph.cache_dims().iter().enumerate() {
-            let n = positions * settings.cache.row_bytes(u64::from(dim)) as usize / 4;
-            words.push((Buffer::Keys(layer as u32), n));
-            words.push((Buffer::Values(layer as u32), n));
-        }
-        for (i, rope) in graph.ropes().iter().enumerate() {
-            let n = settings.n_ctx as usize * rope.inv_freq.len() * 2;
-            words.push((Buffer::RopeTable(RopeId(i as u32)), n));
-        }
+        let buffers = session_buffers(graph, settings, slots, size);
         Self {
             weights,
-            buffers: words
+            buffers: buffers
                 .into_iter()
-                .map(|(key, n)| (key, vec![0; n]))
+                // The sampler's twin keeps its own scores.
+                .map(|(key, n_bytes)| match key {
+                    Buffer::Scores => (key, vec![]),
+                    _ => (key, vec![0; n_bytes as usize / 4]),
+                })
                 .collect(),
         }
     }
@@ -205,15 +176,19 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
         Call::RmsNorm(p) => super::rms_norm(p, f32s(inputs[0]), f32s(inputs[1]), y),
         Call::MatVec(form, p) | Call::MatMul(form, p) => {
             let (w, rest) = weight(inputs, form.dtype.is_quantized());
-            let mut rest = rest.iter().map(|words| f32s(words));
+            let mut rest = rest.iter().copied();
             let mut next = |is_there: bool| is_there.then(|| rest.next()).flatten().unwrap_or(&[]);
             let inputs = Inputs {
-                x: next(true),
-                bias: next(true),
-                gains: next(form.input == Input::Norm),
-                residual: next(form.output == Output::Add),
+                x: f32s(next(true)),
+                bias: f32s(next(true)),
+                gains: f32s(next(form.input == Input::Norm)),
+                residual: f32s(next(form.output == Output::Add)),
+                routes: next(form.arm != Arm::All),
             };
-            super::linear(*form, p, w, inputs, y);
+            match others {
+                [] => super::linear(*form, p, w, inputs, y, &mut []),
+                [made, ..] => super::linear(*form, p, w, inputs, cast_slice_mut(made), y),
+            }
         }
         Call::QuantizeRows(p) => {
             super::quantize_rows(p, f32s(inputs[0]), bytemuck::cast_slice_mut(y));
@@ -246,6 +221,17 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
         Call::GatedAct(p) => super::gated_act(p, f32s(inputs[0]), y),
         Call::Add(p) => super::add(p, f32s(inputs[0]), f32s(inputs[1]), y),
         Call::GatherRows(p) => super::gather_rows(p, inputs[0], f32s(inputs[1]), y),
+        Call::Route(p) => {
+            let router = Router {
+                x: f32s(inputs[1]),
+                gains: f32s(inputs[2]),
+                weight: f32s(inputs[3]),
+                bias: f32s(inputs[4]),
+            };
+            let rows = rows(inputs[0]);
+            super::route(p, rows, router, inputs[5], others[0], last);
+        }
+        Call::PlaceRows(p) => super::place_rows(p, rows(inputs[0]), others[0], last),
         Call::Sample(p) => {
             let samplers: &[Sampler] = cast_slice(inputs[2]);
             super::sample(

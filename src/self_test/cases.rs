@@ -2,11 +2,12 @@
 
 use half::f16;
 
-use crate::kernels::linear::{Form, Input, Output, has_int8};
+use crate::kernels::linear::{Arm, Form, Input, Output, has_int8};
 use crate::kernels::{
     Bounds, CacheType, Call, PADDING, Row, add, attention, cache_write, embed, forms, gated_act,
-    gather_rows, linear, quantize_rows, rms_norm, sample,
+    gather_rows, linear, quantize_rows, rms_norm, route, sample,
 };
+use crate::reference::run_call;
 use crate::tensor::DType;
 use crate::tensor::quant::{can_quantize, pack_row, packed_row, padded_cols, quantize_row};
 
@@ -40,6 +41,8 @@ pub(super) fn all() -> Vec<Case> {
         gather_rows_case(),
         quantize_rows_case(),
         sample_case(),
+        route_case(4, true, Call::Route),
+        route_case(33, false, Call::PlaceRows),
     ];
     for dtype in DType::ALL {
         cases.push(embed_case(dtype));
@@ -48,6 +51,11 @@ pub(super) fn all() -> Vec<Case> {
         }
         let form = Form::plain(dtype);
         cases.push(linear_case(form, 33, Call::MatMul));
+        for form in forms(dtype).into_iter().filter(|form| form.arm != Arm::All) {
+            if matches!(form.input, Input::Plain | Input::Latents) {
+                cases.push(linear_case(form, 33, Call::MatMul));
+            }
+        }
         if has_int8(dtype) {
             let form = Form {
                 input: Input::Int8,
@@ -205,7 +213,16 @@ fn embed_case(dtype: DType) -> Case {
 
 fn linear_case(form: Form, n_rows: u32, call: fn(Form, linear::Params) -> Call) -> Case {
     let outs: u32 = if form.output == Output::Gated { 74 } else { 37 };
+    let low_outs = if form.arm == Arm::Split { 12 } else { 0 };
     let params = linear::Params {
+        x_first: 4,
+        x_cols: 2 * COLS + 4,
+        is_ffn: 1,
+        branches: 0b111,
+        zeros: 0b100,
+        low_first: if low_outs > 0 { outs } else { 0 },
+        low_outs,
+        low_cols: low_outs,
         rows: n_rows,
         cols: COLS,
         blocks: (padded_cols(form.dtype, COLS as usize) / 32) as u32,
@@ -224,6 +241,7 @@ fn linear_case(form: Form, n_rows: u32, call: fn(Form, linear::Params) -> Call) 
     let x = match form.input {
         Input::Merge => records(n_rows, &params),
         Input::Int8 => blocks_of_bytes(&params),
+        Input::Latents => random(1, (n_rows * params.x_cols) as usize),
         _ => random(1, (n_rows * COLS) as usize),
     };
     let mut rest = vec![(3, x), (4, random(2, 3 + outs as usize))];
@@ -233,8 +251,66 @@ fn linear_case(form: Form, n_rows: u32, call: fn(Form, linear::Params) -> Call) 
     if form.output == Output::Add {
         rest.push((6, random(5, n_y)));
     }
-    rest.push((7, zeros(n_y)));
-    with_weight(call(form, params), form.dtype, outs as usize, rest)
+    if form.arm != Arm::All {
+        rest.push((7, routes(n_rows)));
+    }
+    rest.push((8, zeros(n_y)));
+    if form.arm == Arm::Split {
+        rest.push((9, zeros((n_rows * low_outs) as usize)));
+    }
+    let n_weights = (outs + low_outs) as usize;
+    with_weight(call(form, params), form.dtype, n_weights, rest)
+}
+
+/// Rows of one sequence, on branches in turn, with the last one padding.
+fn routes(n_rows: u32) -> Vec<u32> {
+    let Case { call, bindings } = route_case(n_rows, false, Call::PlaceRows);
+    let mut words: Vec<Vec<u32>> = bindings.into_iter().map(|(_, words)| words).collect();
+    let (inputs, outputs) = words.split_at_mut(1);
+    let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    run_call(&call, &[&inputs[0]], &mut outputs);
+    outputs[0].to_vec()
+}
+
+fn route_case(n_rows: u32, decides: bool, call: fn(route::Params) -> Call) -> Case {
+    let params = route::Params {
+        rows: n_rows,
+        cols: COLS,
+        n_ctx: N_CTX,
+        layer: 1,
+        dense_tokens: 71,
+        has_low_attention: 1,
+        has_low_ffn: 1,
+        places: decides.into(),
+        eps: 1e-5,
+        ..Default::default()
+    };
+    let mut step: Vec<(u32, u32)> = (0..n_rows).map(|i| (i % 2, 70 + i / 2)).collect();
+    step[n_rows as usize - 1].1 = PADDING;
+    let branches = |i: u32| [i % 2 | (i % 3) << 2, 0, 0, 0];
+    let mut routes: Vec<u32> = (0..n_rows).flat_map(branches).collect();
+    routes[4 * n_rows as usize - 4] = 0b1111;
+    let paths = (0..2 * N_CTX).map(|i| i % N_CTX / 2).collect();
+    let bindings = if decides {
+        let settings = [0, 0, 0f32.to_bits(), 0f32.to_bits(), 0, 0, 0, 0, 0, 0];
+        let buffers = vec![
+            rows(&step),
+            random(1, (n_rows * COLS) as usize),
+            random(2, COLS as usize),
+            random(3, (5 * COLS) as usize),
+            random(4, 5),
+            settings.to_vec(),
+            zeros(4 * n_rows as usize),
+            paths,
+        ];
+        (1..).zip(buffers).collect()
+    } else {
+        vec![(1, rows(&step)), (7, routes), (8, paths)]
+    };
+    Case {
+        call: call(params),
+        bindings,
+    }
 }
 
 /// Any bytes, and scales.

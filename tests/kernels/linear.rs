@@ -2,7 +2,7 @@ use crate::common::random;
 use crate::gpu::{Arg, Gpu, Program, gpu};
 use crate::weights::{Weights, cols_grid};
 use crate::{SUMS, check, dirt, expect_caught, words};
-use deputy::kernels::linear::{Form, Input, Output, Params};
+use deputy::kernels::linear::{Arm, Form, Input, Output, Params};
 use deputy::kernels::{Call, quantize_rows};
 use deputy::reference;
 use deputy::tensor::{DType, quant::padded_cols};
@@ -42,6 +42,7 @@ fn matvec_does_what_stands_before_and_behind_it() {
                     dtype,
                     input,
                     output,
+                    arm: Arm::All,
                 };
                 for (rows, cols, outs) in [(1, 64, 2), (2, 192, 34), (3, 2304, 66), (4, 576, 250)] {
                     each(gpu, Call::MatVec, form, &part(dtype, rows, cols, outs), &[]);
@@ -138,6 +139,7 @@ fn matmul_of_integers_matches_the_reference() {
                 dtype,
                 input: Input::Int8,
                 output,
+                arm: Arm::All,
             };
             for (rows, cols, outs) in [(5, 36, 2), (33, 172, 34), (65, 576, 250)] {
                 let p = part(dtype, rows, cols, outs);
@@ -254,6 +256,7 @@ fn wrong_inputs_and_outputs_are_caught() {
             dtype,
             input,
             output,
+            arm: Arm::All,
         };
         caught(gpu, Call::MatVec, form, &part(dtype, 2, 1152, 34), from, to);
     }
@@ -264,7 +267,7 @@ fn a_wrong_matmul_is_caught() {
     let Some(gpu) = gpu() else { return };
     for (dtype, from, to) in [
         (DType::F32, "acc3 += a.w * b", "acc3 += a.z * b"),
-        (DType::F32, "row >= params.rows || ", ""),
+        (DType::F32, "i >= params.rows || ", ""),
         (DType::F32, "|| n >= params.outs", ""),
         (DType::F32, "min(quad + 1u, n_quads - 1u)", "quad"),
         (DType::F32, "row * params.y_cols", "row * params.outs"),
@@ -323,8 +326,8 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
             Call::MatMul,
             DType::F32,
             33,
-            "row_first + r, params.rows",
-            "row_first, params.rows",
+            "row_first + r, arm.n_rows",
+            "row_first, arm.n_rows",
         ),
         (
             Call::MatMul,
@@ -366,6 +369,229 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
             expect_caught(&shared.to_string(), &format!("{from} -> {to}"), broken);
         }
     }
+}
+
+#[test]
+fn rows_take_their_branch() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in [DType::F32, DType::Q4_0, DType::Q8_0] {
+        for arm in [Arm::Some, Arm::Split] {
+            for output in OUTPUTS {
+                for (input, call, rows) in [
+                    (Input::Plain, Call::MatVec as MakeCall, 4),
+                    (Input::Norm, Call::MatVec, 3),
+                    (Input::Latents, Call::MatVec, 4),
+                    (Input::Plain, Call::MatMul, 9),
+                    (Input::Plain, Call::MatMul, 70),
+                    (Input::Latents, Call::MatMul, 33),
+                    (Input::Int8, Call::MatMul, 37),
+                ] {
+                    // One storage buffer more than there may be; no model norms what it adds to.
+                    let is_too_much =
+                        (arm, input, output) == (Arm::Split, Input::Norm, Output::Add);
+                    if is_too_much
+                        || (arm == Arm::Split && input == Input::Latents)
+                        || (input == Input::Int8 && dtype == DType::F32)
+                    {
+                        continue;
+                    }
+                    let form = Form {
+                        dtype,
+                        input,
+                        output,
+                        arm,
+                    };
+                    for (is_ffn, branches, zeros) in [
+                        (0, 0b011, 0),
+                        (1, 0b111, 0b100),
+                        (1, 0b001, 0),
+                        (1, 0b010, 0),
+                    ] {
+                        if arm == Arm::Split && branches & 0b010 == 0 {
+                            continue;
+                        }
+                        let p = Params {
+                            is_ffn,
+                            branches,
+                            zeros,
+                            ..routed(part(dtype, rows, 192, 34), arm)
+                        };
+                        each(gpu, call, form, &p, &[]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_branch_is_caught() {
+    let Some(gpu) = gpu() else { return };
+    for (call, input, output, arm, rows, from, to) in [
+        (
+            Call::MatVec as MakeCall,
+            Input::Plain,
+            Output::Plain,
+            Arm::Some,
+            4,
+            "params.branches >> branch",
+            "params.branches >> 0u",
+        ),
+        (
+            Call::MatVec,
+            Input::Plain,
+            Output::Add,
+            Arm::Some,
+            4,
+            "is_zero == 1u",
+            "is_zero == 2u",
+        ),
+        (
+            Call::MatVec,
+            Input::Plain,
+            Output::Add,
+            Arm::Some,
+            4,
+            "&& arm.blocks > 0u",
+            "",
+        ),
+        (
+            Call::MatVec,
+            Input::Plain,
+            Output::Plain,
+            Arm::Split,
+            4,
+            "params.low_first + min",
+            "min",
+        ),
+        (
+            Call::MatVec,
+            Input::Plain,
+            Output::Plain,
+            Arm::Split,
+            4,
+            "row * params.low_cols",
+            "row * params.low_outs",
+        ),
+        (
+            Call::MatVec,
+            Input::Plain,
+            Output::Plain,
+            Arm::Some,
+            4,
+            "(2u * params.is_ffn)) & 3u",
+            "0u) & 3u",
+        ),
+        (
+            Call::MatVec,
+            Input::Latents,
+            Output::Gated,
+            Arm::Some,
+            4,
+            "side * n_quads + quad",
+            "quad",
+        ),
+        (
+            Call::MatVec,
+            Input::Latents,
+            Output::Gated,
+            Arm::Some,
+            4,
+            "+ params.x_first / 4u",
+            "",
+        ),
+        (
+            Call::MatMul,
+            Input::Latents,
+            Output::Gated,
+            Arm::Some,
+            33,
+            "acc2 += vec4(a.z, other.z",
+            "acc2 += vec4(a.z, a.z",
+        ),
+        (
+            Call::MatMul,
+            Input::Plain,
+            Output::Plain,
+            Arm::Split,
+            33,
+            "min(arm.first + i, params.rows - 1u)",
+            "i",
+        ),
+        (
+            Call::MatMul,
+            Input::Plain,
+            Output::Plain,
+            Arm::Split,
+            33,
+            "first += routes",
+            "first = routes",
+        ),
+    ] {
+        let form = Form {
+            dtype: DType::F32,
+            input,
+            output,
+            arm,
+        };
+        let p = Params {
+            is_ffn: 1,
+            branches: if from.contains("params.branches") {
+                0b001
+            } else {
+                0b111
+            },
+            zeros: if from.contains("params.branches") {
+                0
+            } else {
+                0b100
+            },
+            ..routed(part(DType::F32, rows, 192, 34), arm)
+        };
+        caught(gpu, call, form, &p, from, to);
+    }
+}
+
+/// With what a product in a routed layer has besides.
+fn routed(p: Params, arm: Arm) -> Params {
+    let low_outs = if arm == Arm::Split { 20 } else { 0 };
+    Params {
+        x_first: 8,
+        x_cols: 2 * p.cols + 12,
+        low_first: if arm == Arm::Split { p.outs } else { 0 },
+        low_outs,
+        low_cols: low_outs + 4,
+        ..p
+    }
+}
+
+/// Branches of rows in turn, the last row padding, and the lists of rows by branch.
+fn routes(n_rows: usize) -> Vec<u32> {
+    let branches = |r: usize| match r {
+        r if r + 1 == n_rows && n_rows > 4 => (3, 3),
+        r => ((r as u32 / 2) % 2, r as u32 % 3),
+    };
+    let mut words: Vec<[u32; 4]> = (0..n_rows)
+        .map(|r| [branches(r).0 | branches(r).1 << 2, 0, 0, 0])
+        .collect();
+    let list = |branch: u32, is_ffn: bool| {
+        (0..n_rows).filter(move |&r| branch == if is_ffn { branches(r).1 } else { branches(r).0 })
+    };
+    if n_rows > 4 {
+        for (i, r) in list(0, false).chain(list(1, false)).enumerate() {
+            words[i][1] = r as u32;
+        }
+        for (i, r) in (0..3).flat_map(|branch| list(branch, true)).enumerate() {
+            words[i][2] = r as u32;
+        }
+        for (i, (branch, is_ffn)) in [(0, false), (1, false), (0, true), (1, true), (2, true)]
+            .into_iter()
+            .enumerate()
+        {
+            words[i][3] = list(branch, is_ffn).count() as u32;
+        }
+    }
+    words.concat()
 }
 
 fn widest(dtype: DType) -> usize {
@@ -421,10 +647,12 @@ fn case(
     form: Form,
     p: &Params,
 ) -> Result<(), String> {
-    let weights = Weights::random(form.dtype, p.outs as usize, p.cols as usize, 1);
+    let n_weights = (p.outs + p.low_outs) as usize;
+    let weights = Weights::random(form.dtype, n_weights, p.cols as usize, 1);
     let x = match form.input {
         Input::Merge => records(p),
         Input::Int8 => blocks_of_bytes(p),
+        Input::Latents => random(4, (p.rows * p.x_cols) as usize),
         _ => random(4, (p.rows * p.cols) as usize),
     };
     let bias = match p.has_bias {
@@ -445,16 +673,36 @@ fn case(
     if form.output == Output::Add {
         args.push(Arg::In(6, words(&residual)));
     }
-    args.push(Arg::Out(7, &y));
+    let routes = routes(p.rows as usize);
+    if form.arm != Arm::All {
+        args.push(Arg::In(7, &routes));
+    }
+    args.push(Arg::Out(8, &y));
+    let (latents, mut want_latents) = dirt((p.rows * p.low_cols) as usize);
+    if form.arm == Arm::Split {
+        args.push(Arg::Out(9, &latents));
+    }
     let got = gpu.run(program, &call(form, *p), &args)?;
     let inputs = reference::Inputs {
         x: &x,
         bias: &bias,
         gains: &gains,
         residual: &residual,
+        routes: &routes,
     };
-    reference::linear(form, p, weights.packed(), inputs, &mut want);
-    check(&got[0], &want, SUMS)
+    reference::linear(
+        form,
+        p,
+        weights.packed(),
+        inputs,
+        &mut want,
+        &mut want_latents,
+    );
+    check(&got[0], &want, SUMS)?;
+    match got.get(1) {
+        Some(latents) => check(latents, &want_latents, SUMS),
+        None => Ok(()),
+    }
 }
 
 /// Random rows as the kernel before leaves them.

@@ -13,6 +13,7 @@ mod elementwise;
 mod embed;
 mod linear;
 mod rms_norm;
+mod route;
 mod sample;
 mod weights;
 

@@ -65,7 +65,7 @@ impl Small {
         let path = fixtures().join("llama-gqa-tied");
         pollster::block_on(async {
             let file = ModelFile::open_path(&path).await.unwrap();
-            let model = Model::open(&file).await.unwrap();
+            let model = Model::open(&file, None).await.unwrap();
             let layouts = WeightFormat::Auto.layouts(&model);
             let settings = Settings {
                 n_ctx: 32,

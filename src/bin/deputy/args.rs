@@ -80,6 +80,7 @@ impl Global {
             cpu_kernel: self.cpu_kernel.clone(),
             checked: self.checked,
             capabilities: None,
+            routing: None,
             cache_dir: if self.no_cache { None } else { cache_dir() },
         }
     }

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let path = model::path(&args.model, "inspect")?;
     let file = ModelFile::open_path(path).await?;
     // A model that cannot be run is shown as far as that goes; then comes the error.
-    let opened = match Model::open(&file).await {
+    let opened = match Model::open(&file, None).await {
         Ok(model) => {
             let limit = model.config.n_ctx;
             if let Some(found) = global.ctx.filter(|&n_ctx| n_ctx > limit) {
