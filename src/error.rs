@@ -25,6 +25,16 @@ pub enum Error {
     /// The device.
     #[error(transparent)]
     Gpu(#[from] gpu::Error),
+    /// Routes that cannot be taken.
+    #[error("{key}: expected {expected}, found {found}")]
+    Routes {
+        /// What of them.
+        key: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was asked for.
+        found: String,
+    },
     /// The model and its session need more memory than allowed.
     #[error(
         "{model}: needs {total} bytes ({weights} weights, {cache} cache, {activations} activations), \

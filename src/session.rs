@@ -3,10 +3,12 @@
 mod ahead;
 mod generate;
 mod profile;
+mod routes;
 mod step;
 
 pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
 pub use profile::Profile;
+pub use routes::{Branch, LayerBranches, LayerCosts, Routes, TakenRoutes, layer_costs};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,6 +64,8 @@ pub struct Session {
     plans: HashMap<Size, Arc<Plan>>,
     sequences: Vec<Sequence>,
     samplers: Vec<Sampler>,
+    /// How branches are decided, as the device reads it; empty for a model without routers.
+    routing: Vec<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -144,8 +148,12 @@ impl Engine {
             plans: HashMap::new(),
             sequences: vec![Sequence::default(); settings.n_sequences as usize],
             samplers: vec![sampler(&SamplerParams::greedy()); settings.n_sequences as usize],
+            routing: vec![],
         };
         session.write_constants();
+        if session.engine.model().graph.is_routed() {
+            session.set_routes(&Routes::default())?;
+        }
         Ok(session)
     }
 }

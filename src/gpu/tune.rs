@@ -11,6 +11,7 @@ use super::device::lock;
 use super::state::{State, record};
 use super::{Error, Gpu};
 use crate::file::CacheFolder;
+use crate::kernels::linear::Arm;
 use crate::kernels::{Call, Shader, candidates, shader};
 use crate::plan::Plan;
 
@@ -171,6 +172,7 @@ impl State {
             let call = &plan.dispatches[dispatches[0]].call;
             let all = candidates(call, &self.gpu.capabilities);
             self.gpu.compile(&all).await?;
+            self.write_full_routes(plan, &dispatches);
             let mut best: Option<(Duration, &Shader)> = None;
             for shader in &all {
                 let dispatches = dispatches.iter().take(N_DISPATCHES);
@@ -201,6 +203,24 @@ impl State {
             }
         }
         Ok(())
+    }
+}
+
+impl State {
+    /// Has every row take the full branches, so that products in routed layers have something to do.
+    fn write_full_routes(&self, plan: &Plan, dispatches: &[usize]) {
+        let rows = plan.size.rows;
+        let words = |r: u32| [0, r, r, if r == 0 || r == 2 { rows } else { 0 }];
+        let words: Vec<[u32; 4]> = (0..rows).map(words).collect();
+        for dispatch in dispatches.iter().map(|&i| &plan.dispatches[i]) {
+            if let Call::MatVec(form, _) | Call::MatMul(form, _) = dispatch.call
+                && form.arm != Arm::All
+            {
+                let routes = dispatch.bindings.iter().find(|(binding, _)| *binding == 7);
+                let (_, routes) = routes.expect("an arm reads the routes");
+                self.write(*routes, 0, bytemuck::cast_slice(&words));
+            }
+        }
     }
 }
 

@@ -62,7 +62,10 @@ impl Call {
             Call::Add(p) => from_1(&add::needs(p)),
             Call::GatherRows(p) => from_1(&gather_rows::needs(p, bounds)),
             Call::Route(p) => from_1(&route::needs(p, bounds)),
-            Call::PlaceRows(p) => from_1(&route::place_needs(p, bounds)),
+            Call::PlaceRows(p) => [1, 7, 8]
+                .into_iter()
+                .zip(route::place_needs(p, bounds))
+                .collect(),
             Call::Sample(p) => from_1(&sample::needs(p, bounds)),
         }
     }

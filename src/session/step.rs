@@ -155,6 +155,23 @@ impl Session {
             self.state.write(buffer, 0, bytemuck::cast_slice(&table));
         }
         self.write_samplers();
+        self.write_routing();
+    }
+
+    /// The words of a whole buffer.
+    pub(super) async fn read(&mut self, buffer: Buffer) -> Result<Vec<u32>, Error> {
+        let n_bytes = self.state.n_bytes(buffer);
+        let plan = Plan {
+            size: Size {
+                rows: 0,
+                n_out: 0,
+                sample: false,
+            },
+            dispatches: vec![],
+            slots: vec![],
+        };
+        let bytes = self.state.run(&plan, 0..0, Some((buffer, n_bytes))).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
     pub(super) fn write_samplers(&mut self) {

@@ -374,52 +374,66 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
 #[test]
 fn rows_take_their_branch() {
     let Some(gpu) = gpu() else { return };
-    for dtype in [DType::F32, DType::Q4_0, DType::Q8_0] {
-        for arm in [Arm::Some, Arm::Split] {
-            for output in OUTPUTS {
-                for (input, call, rows) in [
-                    (Input::Plain, Call::MatVec as MakeCall, 4),
-                    (Input::Norm, Call::MatVec, 3),
-                    (Input::Latents, Call::MatVec, 4),
-                    (Input::Plain, Call::MatMul, 9),
-                    (Input::Plain, Call::MatMul, 70),
-                    (Input::Latents, Call::MatMul, 33),
-                    (Input::Int8, Call::MatMul, 37),
-                ] {
-                    // One storage buffer more than there may be; no model norms what it adds to.
-                    let is_too_much =
-                        (arm, input, output) == (Arm::Split, Input::Norm, Output::Add);
-                    if is_too_much
-                        || (arm == Arm::Split && input == Input::Latents)
-                        || (input == Input::Int8 && dtype == DType::F32)
-                    {
-                        continue;
-                    }
-                    let form = Form {
-                        dtype,
-                        input,
-                        output,
-                        arm,
-                    };
-                    for (is_ffn, branches, zeros) in [
-                        (0, 0b011, 0),
-                        (1, 0b111, 0b100),
-                        (1, 0b001, 0),
-                        (1, 0b010, 0),
-                    ] {
-                        if arm == Arm::Split && branches & 0b010 == 0 {
-                            continue;
-                        }
-                        let p = Params {
-                            is_ffn,
-                            branches,
-                            zeros,
-                            ..routed(part(dtype, rows, 192, 34), arm)
-                        };
-                        each(gpu, call, form, &p, &[]);
-                    }
-                }
+    use {Input::*, Output::*};
+    for (dtype, input, output, arm, call, rows) in [
+        (
+            DType::F32,
+            Norm,
+            Output::Plain,
+            Arm::Split,
+            Call::MatVec as MakeCall,
+            3,
+        ),
+        (DType::F32, Merge, Add, Arm::Split, Call::MatVec, 4),
+        (DType::F32, Input::Plain, Gated, Arm::Split, Call::MatMul, 9),
+        (DType::F32, Input::Plain, Add, Arm::Split, Call::MatMul, 70),
+        (
+            DType::F32,
+            Input::Plain,
+            Output::Plain,
+            Arm::Some,
+            Call::MatVec,
+            4,
+        ),
+        (DType::F32, Input::Plain, Add, Arm::Some, Call::MatMul, 33),
+        (
+            DType::F32,
+            Latents,
+            Output::Plain,
+            Arm::Some,
+            Call::MatVec,
+            4,
+        ),
+        (DType::F32, Latents, Gated, Arm::Some, Call::MatVec, 4),
+        (DType::F32, Latents, Gated, Arm::Some, Call::MatMul, 70),
+        (DType::Q4_0, Norm, Gated, Arm::Split, Call::MatVec, 4),
+        (DType::Q4_0, Input::Plain, Add, Arm::Split, Call::MatMul, 33),
+        (DType::Q4_0, Latents, Add, Arm::Some, Call::MatMul, 9),
+        (DType::Q8_0, Int8, Add, Arm::Split, Call::MatMul, 37),
+    ] {
+        let form = Form {
+            dtype,
+            input,
+            output,
+            arm,
+        };
+        for (is_ffn, branches, zeros) in [
+            (0, 0b011, 0),
+            (1, 0b111, 0b100),
+            (1, 0b010, 0),
+            (1, 0b001, 0),
+        ] {
+            // Low-rank rows are what an arm is split for.
+            if arm == Arm::Split && branches & 0b010 == 0 {
+                continue;
             }
+            let p = Params {
+                is_ffn,
+                branches,
+                zeros,
+                ..routed(part(dtype, rows, 192, 34), arm)
+            };
+            each(gpu, call, form, &p, &[]);
         }
     }
 }

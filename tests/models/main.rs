@@ -7,5 +7,6 @@ mod hostile;
 mod logits;
 mod profile;
 mod quality;
+mod routes;
 mod session;
 mod support;

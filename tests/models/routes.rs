@@ -1,0 +1,396 @@
+//! Layers whose tokens choose a branch, on every architecture.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use deputy::graph::{LayerRanks, RouterKind, Routing};
+use deputy::{
+    Branch, DeviceChoice, Engine, LayerBranches, LoadOptions, Routes, Session, SessionOptions,
+};
+
+use crate::support::*;
+
+/// Which factors a test model gets.
+#[derive(Clone, Copy, PartialEq)]
+enum Factors {
+    /// Of full rank: the product is the matrix.
+    Exact,
+    /// Of a quarter of it, and unlike the matrix.
+    Quarter,
+}
+
+const ARCHITECTURES: [&str; 5] = [
+    "llama-gqa-tied",
+    "llama3-rope",
+    "mistral-window",
+    "qwen2",
+    "qwen3",
+];
+
+fn architectures() -> Vec<&'static str> {
+    let found = ARCHITECTURES.iter().copied();
+    let found: Vec<&str> = found
+        .filter(|name| fixtures().join(name).join("config.json").exists())
+        .collect();
+    assert!(found.len() >= 4, "{found:?}");
+    found
+}
+
+/// A fixture with factors and routers for all its layers, among its own tensors.
+fn routed(
+    name: &str,
+    kind: Factors,
+    router: RouterKind,
+) -> (BTreeMap<String, Vec<u8>>, Arc<Routing>) {
+    let mut files = read_folder(&fixtures().join(name));
+    let parsed = safetensors::SafeTensors::deserialize(&files["model.safetensors"]).unwrap();
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = parsed
+        .iter()
+        .map(|(name, view)| {
+            assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
+            let values = bytemuck::pod_collect_to_vec(view.data());
+            (name.to_owned(), (view.shape().to_vec(), values))
+        })
+        .collect();
+    let mut layers = vec![];
+    while tensors.contains_key(&format!("model.layers.{}.mlp.up_proj.weight", layers.len())) {
+        let layer = layers.len();
+        let mut ranks = [0; 7];
+        let mut dim = 0;
+        for (i, (short, long)) in [
+            ("q", "self_attn.q_proj"),
+            ("k", "self_attn.k_proj"),
+            ("v", "self_attn.v_proj"),
+            ("o", "self_attn.o_proj"),
+            ("gate", "mlp.gate_proj"),
+            ("up", "mlp.up_proj"),
+            ("down", "mlp.down_proj"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (shape, w) = tensors[&format!("model.layers.{layer}.{long}.weight")].clone();
+            let [outs, ins] = shape[..] else {
+                panic!("{shape:?}")
+            };
+            if short == "q" {
+                dim = ins;
+            }
+            let most = outs.min(ins);
+            let (rank, b, d) = match kind {
+                Factors::Exact if outs <= ins => (most, identity(most), w),
+                Factors::Exact => (most, w, identity(most)),
+                Factors::Quarter => {
+                    let rank = (most / 4).next_multiple_of(4);
+                    let seed = (layer * 16 + i) as u64;
+                    (
+                        rank,
+                        noise(seed, outs * rank, 0.3),
+                        noise(seed + 8, rank * ins, 0.3),
+                    )
+                }
+            };
+            ranks[i] = rank as u32;
+            let name = |factor| format!("deputy.layers.{layer}.{short}.{factor}");
+            tensors.insert(name("B"), (vec![outs, rank], b));
+            tensors.insert(name("D"), (vec![rank, ins], d));
+        }
+        let mut add = |name: &str, shape: &[usize], values: Vec<f32>| {
+            let name = format!("deputy.layers.{layer}.router.{name}");
+            tensors.insert(name, (shape.to_vec(), values));
+        };
+        add("norm", &[dim], vec![1.0; dim]);
+        let seed = 1000 + layer as u64;
+        let width = match router {
+            RouterKind::Linear => dim,
+            RouterKind::Mlp { width } => {
+                let width = width as usize;
+                add("hidden", &[width, dim], noise(seed + 7, width * dim, 1.0));
+                add("hidden_norm", &[width], vec![1.0; width]);
+                width
+            }
+        };
+        add("weight", &[5, width], noise(seed, 5 * width, 1.0));
+        add("bias", &[5], vec![0.0; 5]);
+        let [q, k, v, o, gate, up, down] = ranks.map(Some);
+        layers.push(LayerRanks {
+            q,
+            k,
+            v,
+            o,
+            gate,
+            up,
+            down,
+        });
+    }
+    let views = tensors.iter().map(|(name, (shape, values))| {
+        let bytes = bytemuck::cast_slice(values);
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        (name.clone(), view.unwrap())
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    files.insert("model.safetensors".to_owned(), bytes);
+    let routing = Routing {
+        router,
+        dense_layers: 0,
+        dense_tokens: 2,
+        layers,
+    };
+    (files, Arc::new(routing))
+}
+
+fn identity(n: usize) -> Vec<f32> {
+    (0..n * n).map(|i| f32::from(i % (n + 1) == 0)).collect()
+}
+
+fn noise(seed: u64, n: usize, scale: f32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f32 / (1u64 << 24) as f32
+    };
+    (0..n).map(|_| scale * (2.0 * next() - 1.0)).collect()
+}
+
+fn engine(model: &(BTreeMap<String, Vec<u8>>, Arc<Routing>), options: LoadOptions) -> Engine {
+    let options = LoadOptions {
+        routing: Some(model.1.clone()),
+        ..options
+    };
+    load_file(open_memory(model.0.clone()).unwrap(), options).unwrap()
+}
+
+fn plain(name: &str, device: DeviceChoice) -> Engine {
+    load(&fixtures().join(name), exact(device))
+}
+
+fn with_routes(engine: &Engine, max_rows: u32, routes: &Routes) -> Session {
+    let mut session = all_logits(engine, max_rows);
+    session.set_routes(routes).unwrap();
+    session
+}
+
+fn taken(session: &mut Session) -> deputy::TakenRoutes {
+    pollster::block_on(session.taken_routes(0))
+        .unwrap()
+        .unwrap()
+}
+
+const ROW_SIZES: [u32; 3] = [1, 4, 256];
+
+/// DEPUTY.md, 1.
+#[test]
+fn all_full_is_the_plain_engine_bit_for_bit() {
+    for device in devices() {
+        for name in architectures() {
+            let (ids, _) = expected(&fixtures().join(name));
+            let plain = plain(name, device.clone());
+            let routed = engine(
+                &routed(name, Factors::Quarter, RouterKind::Linear),
+                exact(device.clone()),
+            );
+            for max_rows in ROW_SIZES {
+                let want = logits(&mut all_logits(&plain, max_rows), &ids);
+                let got = logits(&mut with_routes(&routed, max_rows, &Routes::FULL), &ids);
+                assert!(
+                    want == got,
+                    "{name} in pieces of {max_rows} on {}",
+                    plain.device()
+                );
+            }
+        }
+    }
+}
+
+/// DEPUTY.md, 2: factors of full rank, whose product is the matrix.
+#[test]
+fn exact_factors_agree_with_transformers() {
+    for device in devices() {
+        for name in architectures() {
+            let (ids, want) = expected(&fixtures().join(name));
+            let model = routed(name, Factors::Exact, RouterKind::Linear);
+            let engine = engine(&model, exact(device.clone()));
+            for max_rows in ROW_SIZES {
+                let mut session = with_routes(&engine, max_rows, &Routes::LOW);
+                let got = logits(&mut session, &ids);
+                let worst = compare(&got, &want, want.len() / ids.len(), 1e-4);
+                worst.unwrap_or_else(|e| {
+                    panic!("{name}, {max_rows} rows, {}: {e}", engine.device())
+                });
+                assert_eq!(taken(&mut session).attention_low, 1.0);
+            }
+        }
+    }
+}
+
+/// DEPUTY.md, 8: a network without FFNs is one whose down projections are zero.
+#[test]
+fn skipped_ffns_leave_the_attention_alone() {
+    for device in devices() {
+        for name in architectures() {
+            let (ids, _) = expected(&fixtures().join(name));
+            let mut files = read_folder(&fixtures().join(name));
+            for layer in 0.. {
+                let tensor = format!("model.layers.{layer}.mlp.down_proj.weight");
+                let mut is_there = false;
+                let seen = std::cell::Cell::new(false);
+                let changed = change_tensor(files.clone(), &tensor, |found| {
+                    if let Some((_, _, bytes)) = found {
+                        bytes.fill(0);
+                        seen.set(true);
+                    }
+                });
+                is_there |= seen.get();
+                if !is_there {
+                    break;
+                }
+                files = changed;
+            }
+            let plain = load_file(open_memory(files).unwrap(), exact(device.clone())).unwrap();
+            let model = routed(name, Factors::Quarter, RouterKind::Linear);
+            let engine = engine(&model, exact(device.clone()));
+            let skip = Routes::All(LayerBranches {
+                attention: Branch::Full,
+                ffn: Branch::Skipped,
+            });
+            for max_rows in ROW_SIZES {
+                let want = logits(&mut all_logits(&plain, max_rows), &ids);
+                let mut session = with_routes(&engine, max_rows, &skip);
+                let got = logits(&mut session, &ids);
+                let vocab = engine.config().vocab_size as usize;
+                compare(&got, &want, vocab, 1e-5).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(taken(&mut session).ffn_skipped, 1.0);
+            }
+        }
+    }
+}
+
+/// DEPUTY.md, 6 and 9: the routes and logits of tokens on mixed branches are those of the CPU, however the prompt is
+/// cut into steps.
+#[test]
+fn mixed_branches_agree_between_devices_and_cuts() {
+    for router in [RouterKind::Linear, RouterKind::Mlp { width: 32 }] {
+        for name in architectures() {
+            let (ids, _) = expected(&fixtures().join(name));
+            let model = routed(name, Factors::Quarter, router);
+            let cpu = engine(&model, exact(DeviceChoice::Cpu));
+            for routes in [
+                Routes::default(),
+                Routes::Shares {
+                    attention_low: 0.4,
+                    ffn_low: 0.3,
+                    ffn_skipped: 0.2,
+                    seed: 3,
+                },
+            ] {
+                let mut session = with_routes(&cpu, 256, &routes);
+                let want = logits(&mut session, &ids);
+                let routes_taken = taken(&mut session);
+                let mixed = |share: f64| share > 0.05 && share < 0.95;
+                assert!(
+                    mixed(routes_taken.attention_low) && mixed(routes_taken.ffn_skipped),
+                    "{name}: {routes_taken:?}"
+                );
+                for device in devices() {
+                    let engine = engine(&model, exact(device));
+                    for max_rows in [1, 4, 8, 256] {
+                        let mut session = with_routes(&engine, max_rows, &routes);
+                        let got = logits(&mut session, &ids);
+                        let at =
+                            format!("{name}, {routes:?}, {max_rows} rows, {}", engine.device());
+                        assert_eq!(taken(&mut session), routes_taken, "{at}");
+                        let vocab = engine.config().vocab_size as usize;
+                        compare(&got, &want, vocab, 1e-4).unwrap_or_else(|e| panic!("{at}: {e}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// DEPUTY.md, 6: rows of other sequences in a step change nothing.
+#[test]
+fn routes_do_not_depend_on_batch_mates() {
+    let model = routed("llama-gqa-tied", Factors::Quarter, RouterKind::Linear);
+    for device in devices() {
+        let engine = engine(&model, exact(device));
+        let (ids, _) = expected(&fixtures().join("llama-gqa-tied"));
+        let (ids, others) = (&ids[..12], &ids[12..24]);
+        let mut alone = with_routes(&engine, 16, &Routes::default());
+        let want = logits(&mut alone, ids);
+        let want_routes = taken(&mut alone);
+        let mut session = session(
+            &engine,
+            SessionOptions {
+                n_sequences: 2,
+                all_logits: true,
+                max_rows: 16,
+                ..Default::default()
+            },
+        );
+        let both = ids.iter().zip(others);
+        let tokens: Vec<(u32, u32)> = both.flat_map(|(&a, &b)| [(0, a), (1, b)]).collect();
+        let wanted: Vec<u32> = (0..12).map(|i| 2 * i).collect();
+        let got = pollster::block_on(session.forward(&tokens, &wanted)).unwrap();
+        assert_eq!(taken(&mut session), want_routes);
+        let vocab = engine.config().vocab_size as usize;
+        compare(&got, &want, vocab, 1e-4).unwrap();
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_taken_are_refused() {
+    let model = routed("llama-gqa-tied", Factors::Quarter, RouterKind::Linear);
+    let engine = engine(&model, exact(DeviceChoice::Cpu));
+    let mut session = all_logits(&engine, 8);
+    let shares = |attention_low, ffn_low, ffn_skipped| Routes::Shares {
+        attention_low,
+        ffn_low,
+        ffn_skipped,
+        seed: 0,
+    };
+    let skip = LayerBranches {
+        attention: Branch::Skipped,
+        ffn: Branch::Full,
+    };
+    for (routes, error) in [
+        (
+            shares(1.5, 0.0, 0.0),
+            "attention_low: expected 0 to 1, found 1.5",
+        ),
+        (
+            shares(0.0, 0.75, 0.5),
+            "ffn_low + ffn_skipped: expected 0 to 1, found 1.25",
+        ),
+        (
+            shares(f32::NAN, 0.0, 0.0),
+            "attention_low: expected 0 to 1, found NaN",
+        ),
+        (
+            Routes::Layers(vec![]),
+            "layers: expected 2, one for each layer, found 0",
+        ),
+        (
+            Routes::All(skip),
+            "attention: expected full or low: no token may be without keys and values, found skipped",
+        ),
+        (
+            Routes::Router {
+                attention_offset: f32::NAN,
+                ffn_offset: 0.0,
+            },
+            "attention_offset: expected a number, found NaN",
+        ),
+    ] {
+        assert_eq!(session.set_routes(&routes).unwrap_err().to_string(), error);
+    }
+    let plain = plain("llama-gqa-tied", DeviceChoice::Cpu);
+    let error = all_logits(&plain, 8).set_routes(&Routes::FULL).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "routes: expected a model with routers, found none"
+    );
+}
