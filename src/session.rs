@@ -4,6 +4,7 @@ mod ahead;
 mod generate;
 mod profile;
 mod routes;
+mod speculate;
 mod step;
 
 pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
@@ -36,6 +37,9 @@ pub struct SessionOptions {
     /// computed in vain. [`RUN_AHEAD`] where `None`, and 1 on software adapters, where nothing is
     /// gained: the steps and the host share the processor. The CPU takes one at a time.
     pub run_ahead: Option<u32>,
+    /// Tokens of an answer that are drafted on the low-rank path before the others verify them in one step, at
+    /// most [`MAX_DRAFTS`]; 0 for none, as for a model without low-rank branches. No answer depends on it.
+    pub speculate: u32,
 }
 
 impl Default for SessionOptions {
@@ -45,6 +49,7 @@ impl Default for SessionOptions {
             all_logits: false,
             max_rows: MAX_ROWS,
             run_ahead: None,
+            speculate: 0,
         }
     }
 }
@@ -52,6 +57,9 @@ impl Default for SessionOptions {
 /// Steps in flight unless a session asks for another number: natively two would do, but a browser
 /// takes some milliseconds to hand out an id.
 pub const RUN_AHEAD: u32 = 4;
+
+/// Most tokens that are drafted at a time.
+pub const MAX_DRAFTS: u32 = MAX_IN_FLIGHT - 1;
 
 /// Sequences with their caches. A step's rows may belong to any of them.
 pub struct Session {
@@ -61,6 +69,7 @@ pub struct Session {
     settings: Settings,
     max: Size,
     run_ahead: Option<u32>,
+    n_drafts: u32,
     plans: HashMap<Size, Arc<Plan>>,
     sequences: Vec<Sequence>,
     samplers: Vec<Sampler>,
@@ -93,6 +102,10 @@ impl Engine {
         let options = SessionOptions {
             n_sequences: options.n_sequences.max(1),
             max_rows: options.max_rows.clamp(1, MAX_ROWS),
+            speculate: match self.model().graph.is_routed() {
+                true => options.speculate.min(MAX_DRAFTS),
+                false => 0,
+            },
             ..options
         };
         let vocab_size = self.config().vocab_size;
@@ -106,14 +119,19 @@ impl Engine {
         // Steps are made for powers of two.
         let max_rows = 1
             << max_rows
-                .max(options.n_sequences.min(rows_of_logits))
+                .max(
+                    options
+                        .n_sequences
+                        .max(1 + options.speculate)
+                        .min(rows_of_logits),
+                )
                 .ilog2();
         let max = Size {
             rows: max_rows,
             n_out: if options.all_logits {
                 max_rows
             } else {
-                options.n_sequences.min(max_rows)
+                options.n_sequences.max(1 + options.speculate).min(max_rows)
             },
             sample: true,
         };
@@ -145,6 +163,7 @@ impl Engine {
             settings,
             max,
             run_ahead: options.run_ahead.map(|n| n.clamp(1, MAX_IN_FLIGHT)),
+            n_drafts: options.speculate.min(max.n_out - 1),
             plans: HashMap::new(),
             sequences: vec![Sequence::default(); settings.n_sequences as usize],
             samplers: vec![sampler(&SamplerParams::greedy()); settings.n_sequences as usize],

@@ -160,6 +160,9 @@ impl Slot {
     }
 }
 
+/// Rows of a step that are drawn from at most, but for one of each sequence.
+const MAX_DRAWS: u64 = 8;
+
 /// Every buffer of a session whose steps are at most of this size, but for the parameters, with its bytes.
 pub fn session_buffers(
     graph: &Graph,
@@ -180,8 +183,11 @@ pub fn session_buffers(
         (Buffer::Tokens, positions * 4),
         (Buffer::Samplers, sequences * size_of::<Sampler>() as u64),
         (Buffer::Logits, n_out * vocab * 4),
-        // Only the last row of each sequence is ever drawn from.
-        (Buffer::Scores, sequences.min(n_out) * vocab * 4),
+        // The last row of each sequence is drawn from, or a few of one.
+        (
+            Buffer::Scores,
+            sequences.max(MAX_DRAWS).min(n_out) * vocab * 4,
+        ),
         (Buffer::Sampled, n_out * 4),
     ];
     if settings.activations == Activations::Int8 {

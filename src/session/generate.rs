@@ -8,6 +8,7 @@ use std::time::Duration;
 use web_time::Instant;
 
 use super::ahead::{Step, Steps};
+use super::speculate::Drafts;
 use super::step::rows;
 use super::{Session, sampler};
 use crate::error::Error;
@@ -101,6 +102,10 @@ pub struct Generation {
     pub n_reused: usize,
     /// Steps that were computed in vain, past the one that ended it.
     pub n_dropped: usize,
+    /// Tokens that the low-rank path drafted; see [`super::SessionOptions::speculate`].
+    pub n_drafted: usize,
+    /// How many of them were right.
+    pub n_accepted: usize,
     /// From the call to the first token.
     pub time_to_first_token: Duration,
     /// Computing the prompt, the first token included.
@@ -170,13 +175,15 @@ impl Session {
             n_prompt: prompt.len(),
             n_reused,
             n_dropped: 0,
+            n_drafted: 0,
+            n_accepted: 0,
             time_to_first_token: Duration::ZERO,
             prefill: Duration::ZERO,
             decode: Duration::ZERO,
         };
         let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
         self.write_tokens(&rows(0, n_reused..prompt.len()));
-        let mut steps = Steps::new(self, max_tokens);
+        let mut steps = Decoding::new(self, max_tokens);
         let mut first_token = None;
         generation.stop = loop {
             if options.cancel.is_cancelled() {
@@ -203,6 +210,10 @@ impl Session {
             }
         };
         generation.n_dropped = steps.n_in_flight();
+        if let Decoding::Drafts(drafts) = &steps {
+            generation.n_drafted = drafts.n_drafted;
+            generation.n_accepted = drafts.n_accepted;
+        }
         let end = Instant::now();
         if let Some(first_token) = first_token {
             generation.prefill = first_token - start;
@@ -251,6 +262,35 @@ impl Session {
         sequence.tokens = prompt.to_vec();
         sequence.n_cached = n;
         n
+    }
+}
+
+/// One token a step, or several.
+enum Decoding {
+    Steps(Steps),
+    Drafts(Drafts),
+}
+
+impl Decoding {
+    fn new(session: &Session, max_tokens: usize) -> Self {
+        match session.n_drafts() {
+            0 => Decoding::Steps(Steps::new(session, max_tokens)),
+            n => Decoding::Drafts(Drafts::new(session, n, max_tokens)),
+        }
+    }
+
+    async fn next(&mut self, session: &mut Session) -> Result<Step, Error> {
+        match self {
+            Decoding::Steps(steps) => steps.next(session).await,
+            Decoding::Drafts(drafts) => drafts.next(session).await,
+        }
+    }
+
+    fn n_in_flight(&self) -> usize {
+        match self {
+            Decoding::Steps(steps) => steps.n_in_flight(),
+            Decoding::Drafts(drafts) => drafts.n_in_flight(),
+        }
     }
 }
 

@@ -96,6 +96,15 @@ impl Session {
         }
     }
 
+    /// Tokens drafted at a time.
+    pub(super) fn n_drafts(&self) -> usize {
+        // A bisected kernel is looked for in plain steps.
+        match self.cpu_kernel() {
+            None => self.n_drafts as usize,
+            Some(_) => 0,
+        }
+    }
+
     /// The kernel that runs on the CPU while the others run on a GPU.
     fn cpu_kernel(&self) -> Option<String> {
         let kernel = self.engine.options().cpu_kernel.clone();

@@ -1,11 +1,14 @@
 //! Layers whose tokens choose a branch, on every architecture.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use deputy::graph::{LayerRanks, RouterKind, Routing};
+use deputy::sampler::SamplerParams;
 use deputy::{
-    Branch, DeviceChoice, Engine, LayerBranches, LoadOptions, Routes, Session, SessionOptions,
+    Branch, DeviceChoice, Engine, GenerateOptions, Generation, LayerBranches, LoadOptions, Routes,
+    Session, SessionOptions, StopReason,
 };
 
 use crate::support::*;
@@ -393,4 +396,70 @@ fn routes_that_cannot_be_taken_are_refused() {
         error.to_string(),
         "routes: expected a model with routers, found none"
     );
+}
+
+fn answer(session: &mut Session, prompt: &[u32], n: usize, sampler: SamplerParams) -> Generation {
+    let options = GenerateOptions {
+        max_tokens: Some(n),
+        sampler,
+        ignore_eos: true,
+        ..Default::default()
+    };
+    let mut go_on = |_: deputy::Piece<'_>| ControlFlow::Continue(());
+    pollster::block_on(session.generate(prompt, &options, &mut go_on)).unwrap()
+}
+
+/// The same tokens, greedy or drawn with penalties, whatever was drafted; also after another answer and at the end of
+/// the context.
+#[test]
+fn drafts_change_no_answer() {
+    let drawn = SamplerParams {
+        temperature: 0.9,
+        top_k: 50,
+        top_p: 0.95,
+        min_p: 0.01,
+        repeat_penalty: 1.2,
+        seed: 11,
+    };
+    for device in devices() {
+        for (kind, name) in [
+            (Factors::Quarter, "llama-gqa-tied"),
+            (Factors::Quarter, "qwen3"),
+            (Factors::Exact, "mistral-window"),
+        ] {
+            let model = routed(name, kind, RouterKind::Linear);
+            let options = LoadOptions {
+                n_ctx: Some(64),
+                ..exact(device.clone())
+            };
+            let engine = engine(&model, options);
+            for routes in [Routes::FULL, Routes::default()] {
+                for sampler in [SamplerParams::greedy(), drawn.clone()] {
+                    let mut plain = with_routes(&engine, 16, &routes);
+                    let prompt: Vec<u32> = (20..29).collect();
+                    let want = answer(&mut plain, &prompt, 30, sampler.clone());
+                    let to_the_end = answer(&mut plain, &prompt[..3], 1000, sampler.clone());
+                    for speculate in [1, 3, 5, deputy::MAX_DRAFTS] {
+                        let at = format!("{name}, {routes:?}, {sampler:?}, {speculate} drafts");
+                        let options = SessionOptions {
+                            speculate,
+                            max_rows: 16,
+                            ..Default::default()
+                        };
+                        let mut session = session(&engine, options);
+                        session.set_routes(&routes).unwrap();
+                        let got = answer(&mut session, &prompt, 30, sampler.clone());
+                        assert_eq!(got.ids, want.ids, "{at}");
+                        assert!(got.n_drafted > 0 && got.n_accepted <= got.n_drafted);
+                        if kind == Factors::Exact && routes == Routes::FULL {
+                            assert_eq!(got.n_accepted, got.n_drafted, "{at}");
+                        }
+                        let got = answer(&mut session, &prompt[..3], 1000, sampler.clone());
+                        assert_eq!(got.ids, to_the_end.ids, "{at}, to the end");
+                        assert_eq!(got.stop, StopReason::ContextFull);
+                    }
+                }
+            }
+        }
+    }
 }
