@@ -3,11 +3,13 @@
 mod device;
 mod load;
 mod quantize;
+mod sidecar;
 mod text;
 
 pub use device::DeviceChoice;
 pub use load::{LoadReport, Progress, WeightFormat};
 pub use quantize::quantize;
+pub use sidecar::{model_shape, sidecar};
 pub use text::{template, tokenizer};
 
 pub(crate) use device::{Loaded, State, Ticket, open};

@@ -6,8 +6,11 @@ mod common;
 
 mod bad_folders;
 mod bad_gguf;
+mod bad_sidecars;
 mod costs;
 mod good;
+mod lora;
 mod mutations;
 mod paths;
+mod sidecar;
 mod written;
