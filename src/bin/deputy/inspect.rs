@@ -1,8 +1,11 @@
 //! `deputy inspect`: what a model's files hold, and what it would need.
 
+mod sidecar;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use deputy::branch::Sidecar;
 use deputy::file::{ElementType, Metadata, ModelFile, TensorInfo};
 use deputy::model::{Config, Model, RopeScaling};
 use deputy::plan::Footprint;
@@ -38,7 +41,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
             if let Some(found) = global.ctx.filter(|&n_ctx| n_ctx > limit) {
                 return Err(Failure::Engine(deputy::Error::Context { found, limit }));
             }
-            Parts::new(&file, model, global)
+            Parts::new(&file, model, global).await
         }
         Err(error) => Err(error.into()),
     };
@@ -55,14 +58,16 @@ struct Parts {
     model: Model,
     tokenizer: Option<Tokenizer>,
     has_template: bool,
+    sidecar: Option<Sidecar>,
     n_ctx: u32,
     memory: Vec<(&'static str, Footprint)>,
 }
 
 impl Parts {
-    fn new(file: &ModelFile, model: Model, global: &Global) -> Result<Self, Failure> {
+    async fn new(file: &ModelFile, model: Model, global: &Global) -> Result<Self, Failure> {
         let tokenizer = deputy::tokenizer(file, model.config.vocab_size)?;
         let has_template = deputy::template(file)?.is_some();
+        let sidecar = deputy::sidecar(file, &model.config).await?;
         let n_ctx = global
             .ctx
             .unwrap_or(model.config.n_ctx.min(deputy::DEFAULT_CTX));
@@ -85,6 +90,7 @@ impl Parts {
             model,
             tokenizer,
             has_template,
+            sidecar,
             n_ctx,
         })
     }
@@ -190,6 +196,9 @@ fn as_text(args: &Args, file: &ModelFile, opened: &Result<Parts, Failure>) -> St
             "no: chat uses a plain one"
         };
         text += &format!("\ntokenizer      {tokenizer}\nchat template  {template}\n");
+        if let Some(found) = &parts.sidecar {
+            text += &format!("\n{}", sidecar::as_text(found));
+        }
     }
     let mut lines = vec![["tensors", "number", "bytes"].map(str::to_owned).to_vec()];
     for (name, (n, n_bytes)) in by_type(file) {
@@ -268,6 +277,7 @@ fn as_json(args: &Args, file: &ModelFile, opened: &Result<Parts, Failure>) -> Va
             |t| json!({"n_tokens": t.n_tokens(), "adds_bos": t.adds_bos()}),
         );
         value["chat_template"] = parts.has_template.into();
+        value["sidecar"] = parts.sidecar.as_ref().map_or(Value::Null, sidecar::as_json);
         value["n_ctx"] = parts.n_ctx.into();
         value["memory"] = memory.into();
         value["unused"] = json!(parts.model.unused);
