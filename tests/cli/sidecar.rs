@@ -6,7 +6,7 @@ use std::path::Path;
 use deputy::branch::{Draft, Effort, FactorFormat, ModelIdentity, Offsets, Settings};
 use deputy::file::ModelFile;
 use deputy::graph::{CacheMode, LayerRanks, RouterKind, Routing};
-use deputy::model::Config;
+use deputy::model::{Config, Model};
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -112,6 +112,24 @@ fn inspect_shows_the_sidecar() {
         let ranks: Vec<&str> = ranks.expect(&text).split_whitespace().skip(4).collect();
         assert_eq!(ranks, ["-", "4", "8", "-", "-", "-", "16"]);
     }
+}
+
+#[test]
+fn tensors_of_a_sidecar_are_not_the_models_unused_ones() {
+    let folder = Folder::new("sidecar-added");
+    let model = folder.model("llama-gqa-tied", |_| {});
+    write_sidecar(Path::new(&model));
+    let mut file = block_on(ModelFile::open_path(Path::new(&model))).expect("a model");
+    let before = block_on(Model::open(&file)).expect("can be run");
+    let sidecar = block_on(deputy::sidecar(&file, &before.config)).expect("fits");
+    sidecar
+        .expect("is there")
+        .add_to(&mut file)
+        .expect("new names");
+    assert!(file.tensors.contains_key("deputy.layers.0.k.B"));
+    let after = block_on(Model::open(&file)).expect("can be run");
+    assert_eq!(after.weights, before.weights);
+    assert_eq!(after.unused, before.unused);
 }
 
 #[test]
