@@ -8,6 +8,7 @@ mod bad_folders;
 mod bad_gguf;
 mod bad_sidecars;
 mod costs;
+mod efforts_and_hashes;
 mod good;
 mod lora;
 mod mutations;
