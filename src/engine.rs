@@ -3,11 +3,13 @@
 mod device;
 mod load;
 mod quantize;
+mod sidecar;
 mod text;
 
 pub use device::DeviceChoice;
 pub use load::{LoadReport, Progress, WeightFormat};
 pub use quantize::quantize;
+pub use sidecar::{model_shape, open_model, sidecar};
 pub use text::{template, tokenizer};
 
 pub(crate) use device::{Loaded, State, Ticket, open};
@@ -17,10 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use web_time::Instant;
 
+use crate::branch;
 use crate::error::Error;
 use crate::file::{CacheFolder, ModelFile};
 use crate::gpu::{self, GpuOptions, Tuning};
-use crate::graph::Routing;
 use crate::kernels::linear::Activations;
 use crate::kernels::{CacheType, Capabilities};
 use crate::model::{Config, Model};
@@ -40,8 +42,8 @@ pub struct LoadOptions {
     pub cache: Option<CacheType>,
     /// How prefill holds what its products multiply with the weights.
     pub activations: Activations,
-    /// Branches whose factors lie in the model's own file.
-    pub routing: Option<Arc<Routing>>,
+    /// Leave the model's sidecar alone: no branches.
+    pub dense: bool,
     /// Refuse to load if more bytes would be needed.
     pub memory: Option<u64>,
     /// A kernel that runs as its CPU twin instead, to find out which one is wrong on a device.
@@ -84,6 +86,7 @@ struct Shared {
     file: ModelFile,
     model: Model,
     layouts: Vec<WeightLayout>,
+    branches: Option<branch::Settings>,
     options: LoadOptions,
     tokenizer: Option<Tokenizer>,
     template: Option<ChatTemplate>,
@@ -119,15 +122,15 @@ impl Engine {
     }
 
     async fn open(
-        file: ModelFile,
+        mut file: ModelFile,
         options: LoadOptions,
         start: Instant,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
-        let model = Model::open(&file, options.routing.as_deref()).await?;
+        let (model, branches) = open_model(&mut file, options.dense).await?;
         let tokenizer = text::tokenizer(&file, model.config.vocab_size)?;
         let template = text::template(&file)?;
-        let layouts = options.weights.layouts(&model);
+        let layouts = options.weights.layouts(&model, branches.as_ref());
         check(&file, &model, &layouts, &options)?;
         let before = start.elapsed();
         let mut loaded = Loaded::new(&file, &model, &layouts, &options, progress).await?;
@@ -138,6 +141,7 @@ impl Engine {
                 file,
                 model,
                 layouts,
+                branches,
                 options,
                 tokenizer,
                 template,
@@ -159,6 +163,11 @@ impl Engine {
     /// The model: its graph, where its parameters lie, tensors that it leaves unused.
     pub fn model(&self) -> &Model {
         &self.shared.model
+    }
+
+    /// What the model's sidecar says, if it has one.
+    pub fn branches(&self) -> Option<&branch::Settings> {
+        self.shared.branches.as_ref()
     }
 
     /// How each parameter lies on the device.

@@ -1,5 +1,6 @@
 //! One error for everything that the engine does.
 
+use crate::branch;
 use crate::file;
 use crate::gpu;
 use crate::model;
@@ -16,6 +17,9 @@ pub enum Error {
     /// The model is not supported, or its files do not fit together.
     #[error(transparent)]
     Model(#[from] model::Error),
+    /// A sidecar or an adapter.
+    #[error(transparent)]
+    Branch(#[from] branch::Error),
     /// The tokenizer, a template or a text.
     #[error(transparent)]
     Tokenizer(#[from] tokenizer::Error),

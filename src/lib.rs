@@ -36,6 +36,7 @@
 
 #![deny(clippy::unwrap_used)]
 
+pub mod branch;
 mod engine;
 mod error;
 pub mod file;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["tensor"],
     &["file", "sampler", "graph"],
-    &["tokenizer", "model", "kernels"],
+    &["tokenizer", "model", "kernels", "branch"],
     &["plan"],
     &["reference", "gpu"],
     &["error"],

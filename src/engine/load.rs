@@ -7,9 +7,10 @@ use rayon::prelude::*;
 use web_time::Instant;
 
 use super::device::Upload;
+use crate::branch::{self, FactorFormat};
 use crate::error::Error;
 use crate::file::ModelFile;
-use crate::graph::{Weight, WeightId};
+use crate::graph::{Op, Weight, WeightId};
 use crate::model::{self, Model, WeightSource};
 use crate::plan::{MAX_BINDING, WeightLayout, stack};
 use crate::tensor::DType;
@@ -70,17 +71,49 @@ impl WeightFormat {
         }
     }
 
-    /// How each parameter of a model will lie on the device.
-    pub fn layouts(self, model: &Model) -> Vec<WeightLayout> {
+    /// How each parameter of a model will lie on the device; `branches` says in which format the factors do.
+    pub fn layouts(self, model: &Model, branches: Option<&branch::Settings>) -> Vec<WeightLayout> {
         let weights = model.graph.weights().iter().zip(&model.weights);
+        let mut dtypes: Vec<DType> = weights
+            .map(|(weight, source)| self.dtype(weight, source.dtype))
+            .collect();
+        let format = branches.map_or(FactorFormat::Auto, |branches| branches.factors);
+        for node in model.graph.nodes() {
+            let Op::Linear {
+                parts,
+                branches: Some(branches),
+                ..
+            } = &node.op
+            else {
+                continue;
+            };
+            for (part, factors) in parts.iter().zip(&branches.factors) {
+                let dtype = factor_dtype(format, dtypes[part.weight.0 as usize]);
+                for id in factors.iter().flat_map(|factors| [factors.b, factors.d]) {
+                    dtypes[id.0 as usize] = dtype;
+                }
+            }
+        }
+        let weights = model.graph.weights().iter().zip(dtypes);
         let mut layouts: Vec<WeightLayout> = weights
-            .map(|(weight, source)| {
-                let dtype = self.dtype(weight, source.dtype);
-                WeightLayout::new(dtype, weight.rows, weight.cols, MAX_BINDING)
-            })
+            .map(|(weight, dtype)| WeightLayout::new(dtype, weight.rows, weight.cols, MAX_BINDING))
             .collect();
         stack(&model.graph, &mut layouts);
         layouts
+    }
+}
+
+/// Factors lie as the weight that they stand for, or in the format nearest to its that can be quantised to.
+fn factor_dtype(format: FactorFormat, weight: DType) -> DType {
+    match (format, weight) {
+        (FactorFormat::F32, _) => DType::F32,
+        (FactorFormat::F16, _) => DType::F16,
+        (FactorFormat::Q8, _) => DType::Q8_0,
+        (FactorFormat::Q4, _) => DType::Q4_0,
+        (FactorFormat::Auto, DType::F32) => DType::F32,
+        (FactorFormat::Auto, DType::F16 | DType::BF16) => DType::F16,
+        (FactorFormat::Auto, DType::Q4_0 | DType::Q4_1 | DType::Q4K) => DType::Q4_0,
+        (FactorFormat::Auto, DType::Q5_0 | DType::Q5K | DType::Q6K | DType::Q8_0) => DType::Q8_0,
     }
 }
 

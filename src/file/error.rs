@@ -215,7 +215,7 @@ impl Error {
 }
 
 /// Text from a file for a message: short, and without characters that command a terminal.
-pub(super) fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     const MOST: usize = 120;
     let mut brief: String = text
         .chars()

@@ -16,9 +16,13 @@ mod writer;
 
 pub use cache::CacheFolder;
 pub use error::Error;
+pub(crate) use error::brief;
 pub use gguf::GgufWriter;
-pub use model_file::{ElementType, HuggingFace, Metadata, ModelFile, TensorInfo};
+pub(crate) use json::{parse_json, read_json};
+pub(crate) use model_file::kind;
+pub use model_file::{Beside, ElementType, HuggingFace, Metadata, ModelFile, TensorInfo};
 pub use quantized::quantization_config;
+pub use safetensors::read_safetensors;
 pub use source::*;
 pub use writer::{Declaration, SafetensorsWriter};
 

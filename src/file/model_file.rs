@@ -26,6 +26,16 @@ pub struct ModelFile {
     /// Everything that is no tensor.
     pub metadata: Metadata,
     sources: Vec<Arc<dyn ByteSource>>,
+    beside: Option<Beside>,
+}
+
+/// Where a model lies, to look for further files there.
+#[derive(Clone)]
+pub struct Beside {
+    /// The folder.
+    pub folder: Arc<dyn Folder>,
+    /// The model's own name in it, without suffix; `None` where the folder is the model.
+    pub stem: Option<String>,
 }
 
 /// Where a tensor stands and what it is. The range has been checked against the file.
@@ -86,6 +96,10 @@ impl ModelFile {
     /// [`Error::NotAModel`] without `config.json` or weights, [`Error::PytorchOnly`]
     /// with pickled weights only, and what else is wrong with one of the files.
     pub async fn open_folder(folder: Arc<dyn Folder>) -> Result<Self, Error> {
+        let beside = Beside {
+            folder: folder.clone(),
+            stem: None,
+        };
         let folder = &*folder;
         let not_a_model = |looked_for| Error::NotAModel {
             path: folder.name().to_owned(),
@@ -106,7 +120,7 @@ impl ModelFile {
         }
 
         let (mut tensors, sources) = if let Some(source) = folder.open("model.safetensors").await? {
-            safetensors::open_file(source).await?
+            (safetensors::read_safetensors(&*source).await?, vec![source])
         } else if let Some(index) = folder.open(safetensors::INDEX).await? {
             safetensors::open_shards(folder, &*index).await?
         } else {
@@ -143,6 +157,7 @@ impl ModelFile {
             tensors,
             metadata: Metadata::HuggingFace(metadata),
             sources,
+            beside: Some(beside),
         })
     }
 
@@ -162,7 +177,46 @@ impl ModelFile {
             tensors,
             metadata: Metadata::Gguf(metadata),
             sources: vec![source],
+            beside: None,
         })
+    }
+
+    /// The same model with further files of it where `beside` says.
+    pub fn with_beside(mut self, beside: Beside) -> Self {
+        self.beside = Some(beside);
+        self
+    }
+
+    /// Where further files of the model would lie; `None` for a GGUF file that came without a folder.
+    pub fn beside(&self) -> Option<&Beside> {
+        self.beside.as_ref()
+    }
+
+    /// Takes in the tensors of another file, `tensors` of `source`, each under its name after `prefix`.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] where the model has a tensor of such a name.
+    pub fn add(
+        &mut self,
+        prefix: &str,
+        tensors: impl IntoIterator<Item = TensorInfo>,
+        source: Arc<dyn ByteSource>,
+    ) -> Result<(), Error> {
+        let index = self.sources.len();
+        let named = |tensor: TensorInfo| TensorInfo {
+            name: format!("{prefix}{}", tensor.name),
+            source: index,
+            ..tensor
+        };
+        let tensors: Vec<TensorInfo> = tensors.into_iter().map(named).collect();
+        let taken = tensors.iter().find(|t| self.tensors.contains_key(&t.name));
+        if let Some(tensor) = taken {
+            return Err(safetensors::duplicate(&self.name, &tensor.name));
+        }
+        let tensors = tensors.into_iter().map(|t| (t.name.clone(), t));
+        self.tensors.extend(tensors);
+        self.sources.push(source);
+        Ok(())
     }
 
     /// Reads the bytes `bytes` of a tensor, counted from its beginning, into `out`.
@@ -304,7 +358,7 @@ pub(super) fn shape(dims: &[u64]) -> Option<Shape> {
 }
 
 /// What a JSON value is, for messages.
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

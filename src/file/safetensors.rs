@@ -33,11 +33,16 @@ const MAX_RANK: usize = 8;
 /// Tensors by name, and the files that they stand in.
 pub(super) type Tensors = (BTreeMap<String, TensorInfo>, Vec<Arc<dyn ByteSource>>);
 
-/// The tensors of one file.
-pub(super) async fn open_file(source: Arc<dyn ByteSource>) -> Result<Tensors, Error> {
+/// The tensors of one file; their [`TensorInfo::source`] is 0.
+///
+/// # Errors
+/// What is wrong with the file.
+pub async fn read_safetensors(
+    source: &dyn ByteSource,
+) -> Result<BTreeMap<String, TensorInfo>, Error> {
     let mut tensors = BTreeMap::new();
-    insert(&mut tensors, read_header(&*source, 0).await?, &*source)?;
-    Ok((tensors, vec![source]))
+    insert(&mut tensors, read_header(source, 0).await?, source)?;
+    Ok(tensors)
 }
 
 /// The tensors of all files that `index` names.
@@ -256,7 +261,7 @@ fn over_limit(file: &str, what: &str, found: u64, limit: u64) -> Result<(), Erro
     })
 }
 
-fn duplicate(file: &str, name: &str) -> Error {
+pub(super) fn duplicate(file: &str, name: &str) -> Error {
     Error::Duplicate {
         file: file.to_owned(),
         what: "tensor",

@@ -7,7 +7,7 @@ mod op;
 mod routing;
 
 pub use op::{Activation, Branches, Factors, HeadNorm, Op, Projection};
-pub use routing::{CacheMode, LayerRanks, N_LOGITS, RouterKind, Routing};
+pub use routing::{ALL_FULL, CacheMode, LayerRanks, N_LOGITS, PREFIX, RouterKind, Routing};
 
 use std::fmt;
 

@@ -88,3 +88,10 @@ pub struct Routing {
 
 /// Rows of a router's last matrix.
 pub const N_LOGITS: u32 = 5;
+
+/// Begins the names of the parameters that a sidecar brings: `deputy.layers.3.q.B`.
+pub const PREFIX: &str = "deputy.";
+
+/// The offset that makes every token take the full branch, whatever its logits are: who finds it
+/// decides without adding it, since a sum could overflow.
+pub const ALL_FULL: f32 = f32::MAX;

@@ -3,8 +3,8 @@
 use super::{Config, Layout, names, rope};
 use crate::file::ModelFile;
 use crate::graph::{
-    Activation, Branches, Error, Factors, Graph, HeadNorm, N_LOGITS, Op, Projection, RopeId,
-    RouterKind, Routing, ValueId, WeightId,
+    Activation, Branches, Error, Factors, Graph, HeadNorm, N_LOGITS, Op, PREFIX, Projection,
+    RopeId, RouterKind, Routing, ValueId, WeightId,
 };
 
 /// A graph under construction.
@@ -214,7 +214,7 @@ impl<'a> Build<'a> {
 
     /// A tensor of the sidecar, of the current layer.
     fn sidecar(&self, name: &str) -> String {
-        format!("deputy.layers.{}.{name}", self.layer)
+        format!("{PREFIX}layers.{}.{name}", self.layer)
     }
 
     /// `down(act(gate(x)) * up(x))` of the current layer.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Config, Error, Layout, names};
 use crate::file::{ModelFile, TensorInfo};
-use crate::graph::Graph;
+use crate::graph::{Graph, PREFIX};
 use crate::tensor::DType;
 
 /// A parameter's tensor, checked against the graph.
@@ -81,6 +81,8 @@ pub(super) fn find(
         .keys()
         .filter(|name| !used.contains(*name))
         .filter(|name| !IGNORED.iter().any(|ignored| name.ends_with(ignored)))
+        // The sidecar answers for its own.
+        .filter(|name| !name.starts_with(PREFIX))
         .cloned()
         .collect();
     Ok((found, unused))

@@ -1,6 +1,9 @@
 //! Which branches tokens take: how it is decided, and what was taken.
 
+use std::str::FromStr;
+
 use super::Session;
+use crate::branch::Effort;
 use crate::error::Error;
 use crate::graph::{Graph, Op};
 use crate::kernels::route::{self, BY_LIST, BY_ROUTER, BY_SHARES, Settings};
@@ -30,15 +33,13 @@ pub struct LayerBranches {
 
 /// How the branches of tokens are decided. A low-rank branch that a layer has not is full, and a layer
 /// without a router takes the full branches whatever is asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Routes {
-    /// By the router, with something added to the logits of the full branches.
-    Router {
-        /// Added to the logit of the full attention.
-        attention_offset: f32,
-        /// Added to the logit of the full FFN.
-        ffn_offset: f32,
-    },
+    /// By the router, as much as the sidecar says where nothing is said.
+    #[default]
+    Trained,
+    /// By the router: from 0, as little as it knows, to 1, all full.
+    Effort(f32),
     /// All alike in every layer.
     All(LayerBranches),
     /// All tokens alike in a layer, layer by layer.
@@ -56,16 +57,6 @@ pub enum Routes {
     },
 }
 
-impl Default for Routes {
-    /// As the router was made.
-    fn default() -> Self {
-        Routes::Router {
-            attention_offset: 0.0,
-            ffn_offset: 0.0,
-        }
-    }
-}
-
 impl Routes {
     /// Every token on the full branches.
     pub const FULL: Self = Routes::All(LayerBranches {
@@ -80,7 +71,7 @@ impl Routes {
     });
 
     /// What the device reads.
-    fn words(&self, n_layers: usize) -> Result<Vec<u32>, Error> {
+    fn words(&self, n_layers: usize, table: &Effort) -> Result<Vec<u32>, Error> {
         let invalid = |key, expected: String, found: String| Error::Routes {
             key,
             expected,
@@ -89,21 +80,13 @@ impl Routes {
         let mut settings = Settings::default();
         let mut layers = vec![LayerBranches::default(); n_layers];
         match self {
-            &Routes::Router {
-                attention_offset,
-                ffn_offset,
-            } => {
-                for (key, offset) in [
-                    ("attention_offset", attention_offset),
-                    ("ffn_offset", ffn_offset),
-                ] {
-                    if offset.is_nan() {
-                        return Err(invalid(key, "a number".to_owned(), offset.to_string()));
-                    }
-                }
+            Routes::Trained | Routes::Effort(_) => {
+                let effort = match self {
+                    Routes::Effort(effort) => *effort,
+                    _ => table.default_effort(),
+                };
                 settings.mode = BY_ROUTER;
-                settings.attention_offset = attention_offset;
-                settings.ffn_offset = ffn_offset;
+                [settings.attention_offset, settings.ffn_offset] = table.offsets(effort)?;
             }
             Routes::All(branches) => {
                 settings.mode = BY_LIST;
@@ -154,6 +137,55 @@ impl Routes {
     }
 }
 
+impl FromStr for Routes {
+    type Err = String;
+
+    /// `full`, `low`, `skip`, `shares:A,L,S`, or `layers:` with two letters for each layer.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = || {
+            format!("routes {text:?} are not one of full, low, skip, shares:A,L,S, layers:AF,AF,…")
+        };
+        let letter = |c: u8| match c {
+            b'f' => Some(Branch::Full),
+            b'l' => Some(Branch::Low),
+            b's' => Some(Branch::Skipped),
+            _ => None,
+        };
+        match (text, text.split_once(':')) {
+            ("full", _) => Ok(Routes::FULL),
+            ("low", _) => Ok(Routes::LOW),
+            ("skip", _) => Ok(Routes::All(LayerBranches {
+                attention: Branch::Full,
+                ffn: Branch::Skipped,
+            })),
+            (_, Some(("shares", list))) => {
+                let shares: Result<Vec<f32>, _> = list.split(',').map(str::parse).collect();
+                match shares.as_deref() {
+                    Ok(&[attention_low, ffn_low, ffn_skipped]) => Ok(Routes::Shares {
+                        attention_low,
+                        ffn_low,
+                        ffn_skipped,
+                        seed: 0,
+                    }),
+                    _ => Err(expected()),
+                }
+            }
+            (_, Some(("layers", list))) => {
+                let layers = list.split(',').map(|layer| match *layer.as_bytes() {
+                    [attention, ffn] => Some(LayerBranches {
+                        attention: letter(attention)?,
+                        ffn: letter(ffn)?,
+                    }),
+                    _ => None,
+                });
+                let layers: Option<Vec<LayerBranches>> = layers.collect();
+                layers.map(Routes::Layers).ok_or_else(expected)
+            }
+            _ => Err(expected()),
+        }
+    }
+}
+
 /// What a sequence's tokens took.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TakenRoutes {
@@ -176,14 +208,14 @@ impl Session {
     /// [`Error::Routes`], which also says so where the model has no routers.
     pub fn set_routes(&mut self, routes: &Routes) -> Result<(), Error> {
         let graph = &self.engine.model().graph;
-        if !graph.is_routed() {
+        let Some(branches) = self.engine.branches().filter(|_| graph.is_routed()) else {
             return Err(Error::Routes {
                 key: "routes",
                 expected: "a model with routers".to_owned(),
                 found: "none".to_owned(),
             });
-        }
-        self.routing = routes.words(graph.cache_dims().len())?;
+        };
+        self.routing = routes.words(graph.cache_dims().len(), &branches.effort)?;
         self.write_routing();
         Ok(())
     }

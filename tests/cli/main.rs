@@ -7,3 +7,4 @@ mod files;
 mod generate;
 mod measure;
 mod program;
+mod sidecar;

@@ -6,8 +6,12 @@ mod common;
 
 mod bad_folders;
 mod bad_gguf;
+mod bad_sidecars;
 mod costs;
+mod efforts_and_hashes;
 mod good;
+mod lora;
 mod mutations;
 mod paths;
+mod sidecar;
 mod written;

@@ -66,7 +66,7 @@ impl Small {
         pollster::block_on(async {
             let file = ModelFile::open_path(&path).await.unwrap();
             let model = Model::open(&file, None).await.unwrap();
-            let layouts = WeightFormat::Auto.layouts(&model);
+            let layouts = WeightFormat::Auto.layouts(&model, None);
             let settings = Settings {
                 n_ctx: 32,
                 n_sequences: 2,

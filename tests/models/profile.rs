@@ -76,7 +76,7 @@ fn more_dispatches_than_a_query_set_holds_are_timed() {
         let path = fixtures().join("qwen3");
         let file = deputy::file::ModelFile::open_path(&path).await.unwrap();
         let model = deputy::model::Model::open(&file, None).await.unwrap();
-        let layouts = WeightFormat::default().layouts(&model);
+        let layouts = WeightFormat::default().layouts(&model, None);
         let gpu = Arc::new(
             Gpu::open(adapters().await.swap_remove(0), GpuOptions::default())
                 .await

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use deputy::graph::{LayerRanks, RouterKind, Routing};
+use deputy::branch::ModelIdentity;
+use deputy::graph::{LayerRanks, RouterKind};
+use deputy::model::Config;
 use deputy::sampler::SamplerParams;
 use deputy::{
     Branch, DeviceChoice, Engine, GenerateOptions, Generation, LayerBranches, LoadOptions, Routes,
@@ -39,15 +40,11 @@ fn architectures() -> Vec<&'static str> {
     found
 }
 
-/// A fixture with factors and routers for all its layers, among its own tensors.
-fn routed(
-    name: &str,
-    kind: Factors,
-    router: RouterKind,
-) -> (BTreeMap<String, Vec<u8>>, Arc<Routing>) {
+/// A fixture with a sidecar: factors and routers for all its layers.
+fn routed(name: &str, kind: Factors, router: RouterKind) -> BTreeMap<String, Vec<u8>> {
     let mut files = read_folder(&fixtures().join(name));
     let parsed = safetensors::SafeTensors::deserialize(&files["model.safetensors"]).unwrap();
-    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = parsed
+    let weights: BTreeMap<String, (Vec<usize>, Vec<f32>)> = parsed
         .iter()
         .map(|(name, view)| {
             assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
@@ -55,8 +52,9 @@ fn routed(
             (name.to_owned(), (view.shape().to_vec(), values))
         })
         .collect();
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
     let mut layers = vec![];
-    while tensors.contains_key(&format!("model.layers.{}.mlp.up_proj.weight", layers.len())) {
+    while weights.contains_key(&format!("model.layers.{}.mlp.up_proj.weight", layers.len())) {
         let layer = layers.len();
         let mut ranks = [0; 7];
         let mut dim = 0;
@@ -72,7 +70,7 @@ fn routed(
         .into_iter()
         .enumerate()
         {
-            let (shape, w) = tensors[&format!("model.layers.{layer}.{long}.weight")].clone();
+            let (shape, w) = weights[&format!("model.layers.{layer}.{long}.weight")].clone();
             let [outs, ins] = shape[..] else {
                 panic!("{shape:?}")
             };
@@ -94,12 +92,12 @@ fn routed(
                 }
             };
             ranks[i] = rank as u32;
-            let name = |factor| format!("deputy.layers.{layer}.{short}.{factor}");
+            let name = |factor| format!("layers.{layer}.{short}.{factor}");
             tensors.insert(name("B"), (vec![outs, rank], b));
             tensors.insert(name("D"), (vec![rank, ins], d));
         }
         let mut add = |name: &str, shape: &[usize], values: Vec<f32>| {
-            let name = format!("deputy.layers.{layer}.router.{name}");
+            let name = format!("layers.{layer}.router.{name}");
             tensors.insert(name, (shape.to_vec(), values));
         };
         add("norm", &[dim], vec![1.0; dim]);
@@ -133,14 +131,50 @@ fn routed(
         (name.clone(), view.unwrap())
     });
     let bytes = safetensors::serialize(views, None).unwrap();
-    files.insert("model.safetensors".to_owned(), bytes);
-    let routing = Routing {
-        router,
-        dense_layers: 0,
-        dense_tokens: 2,
-        layers,
+    files.insert("deputy.safetensors".to_owned(), bytes);
+    let file = open_memory(files.clone()).unwrap();
+    let shape = deputy::model_shape(&Config::read(&file).unwrap());
+    let identity = pollster::block_on(ModelIdentity::of(&file, shape)).unwrap();
+    let router = match router {
+        RouterKind::Linear => serde_json::json!({"kind": "linear"}),
+        RouterKind::Mlp { width } => serde_json::json!({"kind": "mlp", "width": width}),
     };
-    (files, Arc::new(routing))
+    let layers = layers.iter().map(|ranks| {
+        let ranks = ranks.each().into_iter();
+        ranks
+            .map(|(name, rank)| (name.to_owned(), rank.into()))
+            .collect()
+    });
+    let shape = &identity.shape;
+    let sidecar = serde_json::json!({
+        "version": 1,
+        "model": {
+            "hash": identity.hash,
+            "architecture": shape.architecture,
+            "n_layers": shape.n_layers,
+            "dim": shape.dim,
+            "ffn_dim": shape.ffn_dim,
+            "n_heads": shape.n_heads,
+            "n_kv_heads": shape.n_kv_heads,
+            "head_dim": shape.head_dim,
+        },
+        "dense_layers": 0,
+        "dense_tokens": 2,
+        "router": router,
+        "cache": "dense",
+        "factors": "auto",
+        "effort": {
+            "default": 0.5,
+            "offsets": [
+                {"effort": 0.2, "attention": -1.0, "ffn": -1.0},
+                {"effort": 0.8, "attention": 1.0, "ffn": 1.0},
+            ],
+        },
+        "layers": layers.collect::<Vec<serde_json::Map<String, serde_json::Value>>>(),
+        "calibration": {},
+    });
+    files.insert("deputy.json".to_owned(), sidecar.to_string().into_bytes());
+    files
 }
 
 fn identity(n: usize) -> Vec<f32> {
@@ -158,12 +192,8 @@ fn noise(seed: u64, n: usize, scale: f32) -> Vec<f32> {
     (0..n).map(|_| scale * (2.0 * next() - 1.0)).collect()
 }
 
-fn engine(model: &(BTreeMap<String, Vec<u8>>, Arc<Routing>), options: LoadOptions) -> Engine {
-    let options = LoadOptions {
-        routing: Some(model.1.clone()),
-        ..options
-    };
-    load_file(open_memory(model.0.clone()).unwrap(), options).unwrap()
+fn engine(model: &BTreeMap<String, Vec<u8>>, options: LoadOptions) -> Engine {
+    load_file(open_memory(model.clone()).unwrap(), options).unwrap()
 }
 
 fn plain(name: &str, device: DeviceChoice) -> Engine {
@@ -344,6 +374,36 @@ fn routes_do_not_depend_on_batch_mates() {
     }
 }
 
+/// More effort computes more; all of it is the plain engine, and so is a model whose sidecar is left alone.
+#[test]
+fn effort_moves_what_is_computed() {
+    let name = "llama-gqa-tied";
+    let model = routed(name, Factors::Quarter, RouterKind::Linear);
+    let (ids, _) = expected(&fixtures().join(name));
+    for device in devices() {
+        let want = logits(&mut all_logits(&plain(name, device.clone()), 256), &ids);
+        let engine = engine(&model, exact(device.clone()));
+        let mut last = 0.0;
+        for effort in [0.0, 0.35, 0.5, 0.65, 1.0] {
+            let mut session = with_routes(&engine, 256, &Routes::Effort(effort));
+            let got = logits(&mut session, &ids);
+            let compute = taken(&mut session).compute;
+            assert!(compute >= last, "{compute} at {effort}, {last} before");
+            last = compute;
+            assert_eq!(got == want, effort == 1.0);
+        }
+        assert_eq!(last, 1.0);
+        let options = LoadOptions {
+            dense: true,
+            ..exact(device)
+        };
+        let dense = load_file(open_memory(model.clone()).unwrap(), options).unwrap();
+        let mut session = all_logits(&dense, 256);
+        assert_eq!(logits(&mut session, &ids), want);
+        assert_eq!(pollster::block_on(session.taken_routes(0)).unwrap(), None);
+    }
+}
+
 #[test]
 fn routes_that_cannot_be_taken_are_refused() {
     let model = routed("llama-gqa-tied", Factors::Quarter, RouterKind::Linear);
@@ -381,11 +441,12 @@ fn routes_that_cannot_be_taken_are_refused() {
             "attention: expected full or low: no token may be without keys and values, found skipped",
         ),
         (
-            Routes::Router {
-                attention_offset: f32::NAN,
-                ffn_offset: 0.0,
-            },
-            "attention_offset: expected a number, found NaN",
+            Routes::Effort(1.5),
+            "effort: expected a number from 0 to 1, found 1.5",
+        ),
+        (
+            Routes::Effort(f32::NAN),
+            "effort: expected a number from 0 to 1, found NaN",
         ),
     ] {
         assert_eq!(session.set_routes(&routes).unwrap_err().to_string(), error);

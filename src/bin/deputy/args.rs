@@ -9,7 +9,7 @@ use deputy::gpu::Tuning;
 use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, every_shader};
 use deputy::sampler::SamplerParams;
-use deputy::{DeviceChoice, GenerateOptions, LoadOptions, WeightFormat};
+use deputy::{DeviceChoice, GenerateOptions, LoadOptions, Routes, WeightFormat};
 
 /// Options of every command.
 #[derive(Args)]
@@ -34,6 +34,19 @@ pub(crate) struct Global {
     /// What prefill multiplies q8 and q4 weights with: f32, or int8, which is faster and less exact
     #[arg(long, global = true, default_value = "f32", value_name = "TYPE")]
     pub(crate) activations: Activations,
+    /// Run without the model's sidecar: every token on the full branches
+    #[arg(long, global = true, conflicts_with_all = ["effort", "routes"])]
+    pub(crate) dense: bool,
+    /// How much the router lets tokens compute: 1 is everything, less is less [default: the sidecar's]
+    #[arg(long, global = true, value_name = "0..1", conflicts_with = "routes")]
+    pub(crate) effort: Option<f32>,
+    /// Branches by another way than the router: full, low, skip, shares:A,L,S (parts of the tokens with
+    /// low-rank attention, low-rank FFN, skipped FFN), or layers:AF,AF,… (a letter each of f, l, s)
+    #[arg(long, global = true, value_name = "ROUTES")]
+    pub(crate) routes: Option<Routes>,
+    /// Tokens that the low-rank path drafts at a time, for the asked-for path to verify; changes no answer
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub(crate) speculate: u32,
     /// Seed of the sampler [default: from the clock]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -80,9 +93,15 @@ impl Global {
             cpu_kernel: self.cpu_kernel.clone(),
             checked: self.checked,
             capabilities: None,
-            routing: None,
+            dense: self.dense,
             cache_dir: if self.no_cache { None } else { cache_dir() },
         }
+    }
+
+    /// The routes that were asked for.
+    pub(crate) fn routes(&self) -> Option<Routes> {
+        let effort = self.effort.map(Routes::Effort);
+        self.routes.clone().or(effort)
     }
 
     /// The seed that was asked for, or one from the clock.

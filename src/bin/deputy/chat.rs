@@ -55,7 +55,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let engine = model::load(path, global).await?;
     engine.tokenizer()?;
     let mut chat = Chat {
-        session: model::session(&engine, SessionOptions::default()).await?,
+        session: model::session(&engine, SessionOptions::default(), global).await?,
         messages: vec![],
         options,
         render: RenderOptions {
@@ -207,6 +207,9 @@ impl Chat {
             output::say("");
         }
         output::remark(&output::summary(&generation));
+        if let Some(routes) = self.session.taken_routes(0).await? {
+            output::remark(&output::routes(&routes));
+        }
         if generation.stop == StopReason::ContextFull {
             let n_ctx = self.session.engine().n_ctx();
             output::remark(&format!(

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use deputy::gpu;
+use deputy::{branch, gpu};
 
 use crate::output;
 
@@ -79,7 +79,9 @@ impl Failure {
             Self::Interrupted => 130,
             Self::NoModel { .. } | Self::Option { .. } | Self::NoPrompt { .. } => 2,
             Self::Engine(
-                deputy::Error::Sampler(_) | deputy::Error::Gpu(gpu::Error::UnknownAdapter { .. }),
+                deputy::Error::Sampler(_)
+                | deputy::Error::Branch(branch::Error::Effort { .. })
+                | deputy::Error::Gpu(gpu::Error::UnknownAdapter { .. }),
             ) => 2,
             _ => 1,
         }
@@ -97,6 +99,7 @@ macro_rules! through_engine {
 }
 
 through_engine!(
+    deputy::branch::Error,
     deputy::file::Error,
     deputy::gpu::Error,
     deputy::model::Error,

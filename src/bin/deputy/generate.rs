@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     }
     let engine = model::load(path, global).await?;
     let prompt = prompt(args, &engine)?;
-    let mut session = model::session(&engine, SessionOptions::default()).await?;
+    let mut session = model::session(&engine, SessionOptions::default(), global).await?;
     let guard = Guard::new();
     options.cancel = guard.cancel.clone();
     options.continues = true;
@@ -74,14 +74,22 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let generation = session.generate(&prompt, &options, &mut on_piece).await?;
     drop(guard);
     printed?;
+    let routes = session.taken_routes(0).await?;
     if global.json {
-        output::print_json(&output::generation_json(&generation))?;
+        let mut json = output::generation_json(&generation);
+        if let Some(routes) = &routes {
+            json["routes"] = output::routes_json(routes);
+        }
+        output::print_json(&json)?;
     } else if show_ids {
         output::print(&format!("{}\n", output::ids(&generation.ids)))?;
     } else {
         output::print("\n")?;
     }
     output::remark(&output::summary(&generation));
+    if let Some(routes) = &routes {
+        output::remark(&output::routes(routes));
+    }
     if generation.stop == StopReason::Cancelled {
         return Err(Failure::Interrupted);
     }

@@ -1,8 +1,11 @@
 //! `deputy inspect`: what a model's files hold, and what it would need.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod sidecar;
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use deputy::branch::{Settings, Sidecar};
 use deputy::file::{ElementType, Metadata, ModelFile, TensorInfo};
 use deputy::model::{Config, Model, RopeScaling};
 use deputy::plan::Footprint;
@@ -32,15 +35,15 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let path = model::path(&args.model, "inspect")?;
     let file = ModelFile::open_path(path).await?;
     // A model that cannot be run is shown as far as that goes; then comes the error.
-    let opened = match Model::open(&file, None).await {
-        Ok(model) => {
+    let opened = match open(&path, global).await {
+        Ok((model, branches)) => {
             let limit = model.config.n_ctx;
             if let Some(found) = global.ctx.filter(|&n_ctx| n_ctx > limit) {
                 return Err(Failure::Engine(deputy::Error::Context { found, limit }));
             }
-            Parts::new(&file, model, global)
+            Parts::new(&file, model, branches, global).await
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     };
     if global.json {
         output::print_json(&as_json(args, &file, &opened))?;
@@ -50,19 +53,32 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     opened.map(|_| ())
 }
 
+/// A model with its branches, from files of its own: what they add is not among the model's tensors.
+async fn open(path: &Path, global: &Global) -> Result<(Model, Option<Settings>), Failure> {
+    let mut file = ModelFile::open_path(path).await?;
+    Ok(deputy::open_model(&mut file, global.dense).await?)
+}
+
 /// What is known of a model that can be run.
 struct Parts {
     model: Model,
     tokenizer: Option<Tokenizer>,
     has_template: bool,
+    sidecar: Option<Sidecar>,
     n_ctx: u32,
     memory: Vec<(&'static str, Footprint)>,
 }
 
 impl Parts {
-    fn new(file: &ModelFile, model: Model, global: &Global) -> Result<Self, Failure> {
+    async fn new(
+        file: &ModelFile,
+        model: Model,
+        branches: Option<Settings>,
+        global: &Global,
+    ) -> Result<Self, Failure> {
         let tokenizer = deputy::tokenizer(file, model.config.vocab_size)?;
         let has_template = deputy::template(file)?.is_some();
+        let sidecar = deputy::sidecar(file, &model.config).await?;
         let n_ctx = global
             .ctx
             .unwrap_or(model.config.n_ctx.min(deputy::DEFAULT_CTX));
@@ -78,13 +94,17 @@ impl Parts {
             ("q4", WeightFormat::Q4),
         ];
         let needed = |(name, format): (_, WeightFormat)| {
-            (name, footprint(&model, &format.layouts(&model), &options))
+            (
+                name,
+                footprint(&model, &format.layouts(&model, branches.as_ref()), &options),
+            )
         };
         Ok(Self {
             memory: formats.map(needed).to_vec(),
             model,
             tokenizer,
             has_template,
+            sidecar,
             n_ctx,
         })
     }
@@ -190,6 +210,9 @@ fn as_text(args: &Args, file: &ModelFile, opened: &Result<Parts, Failure>) -> St
             "no: chat uses a plain one"
         };
         text += &format!("\ntokenizer      {tokenizer}\nchat template  {template}\n");
+        if let Some(found) = &parts.sidecar {
+            text += &format!("\n{}", sidecar::as_text(found));
+        }
     }
     let mut lines = vec![["tensors", "number", "bytes"].map(str::to_owned).to_vec()];
     for (name, (n, n_bytes)) in by_type(file) {
@@ -268,6 +291,7 @@ fn as_json(args: &Args, file: &ModelFile, opened: &Result<Parts, Failure>) -> Va
             |t| json!({"n_tokens": t.n_tokens(), "adds_bos": t.adds_bos()}),
         );
         value["chat_template"] = parts.has_template.into();
+        value["sidecar"] = parts.sidecar.as_ref().map_or(Value::Null, sidecar::as_json);
         value["n_ctx"] = parts.n_ctx.into();
         value["memory"] = memory.into();
         value["unused"] = json!(parts.model.unused);

@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         all_logits: args.out.is_some(),
         ..Default::default()
     };
-    let mut session = model::session(&engine, options).await?;
+    let mut session = model::session(&engine, options, global).await?;
     let last = match &args.out {
         Some(out) => {
             let unfinished = Unfinished::new(out);

@@ -74,10 +74,21 @@ pub(crate) async fn load_with(
     Ok(engine)
 }
 
-/// Starts a session.
-pub(crate) async fn session(engine: &Engine, options: SessionOptions) -> Result<Session, Failure> {
+/// Starts a session, with its routes as they were asked for.
+pub(crate) async fn session(
+    engine: &Engine,
+    options: SessionOptions,
+    global: &Global,
+) -> Result<Session, Failure> {
     let start = Instant::now();
-    let session = engine.session(options).await?;
+    let options = SessionOptions {
+        speculate: global.speculate,
+        ..options
+    };
+    let mut session = engine.session(options).await?;
+    if let Some(routes) = global.routes() {
+        session.set_routes(&routes)?;
+    }
     log::debug!("session made in {:.2?}", start.elapsed());
     Ok(session)
 }

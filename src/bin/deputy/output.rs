@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use deputy::{Generation, Progress, StopReason};
+use deputy::{Generation, Progress, StopReason, TakenRoutes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -89,8 +89,12 @@ pub(crate) fn summary(generation: &Generation) -> String {
         StopReason::Stop(text) => format!("stop {text:?}"),
         other => other.name().to_owned(),
     };
+    let drafts = match generation.n_drafted {
+        0 => String::new(),
+        n => format!(", {} of {n} drafts accepted", generation.n_accepted),
+    };
     format!(
-        "{}{reused}, {} to the first token, prefill {:.0} tok/s, {}, decode {:.1} tok/s, {stop}",
+        "{}{reused}, {} to the first token, prefill {:.0} tok/s, {}, decode {:.1} tok/s, {stop}{drafts}",
         number(generation.n_prompt, "prompt token"),
         duration(generation.time_to_first_token),
         generation.prefill_tps(),
@@ -109,6 +113,30 @@ pub(crate) fn generation_json(generation: &Generation) -> Value {
         "prefill_tps": generation.prefill_tps(),
         "decode_tps": generation.decode_tps(),
         "ttft_ms": generation.time_to_first_token.as_secs_f64() * 1e3,
+        "drafted": generation.n_drafted,
+        "accepted": generation.n_accepted,
+    })
+}
+
+/// What tokens took, on a line.
+pub(crate) fn routes(taken: &TakenRoutes) -> String {
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    format!(
+        "attention {} low-rank; FFN {} low-rank, {} skipped; {} of the layers' multiply-adds",
+        percent(taken.attention_low),
+        percent(taken.ffn_low),
+        percent(taken.ffn_skipped),
+        percent(taken.compute),
+    )
+}
+
+/// The same for `--json`.
+pub(crate) fn routes_json(taken: &TakenRoutes) -> Value {
+    json!({
+        "attention_low": taken.attention_low,
+        "ffn_low": taken.ffn_low,
+        "ffn_skipped": taken.ffn_skipped,
+        "compute": taken.compute,
     })
 }
 

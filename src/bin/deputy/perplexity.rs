@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use deputy::{Engine, Session, SessionOptions};
+use deputy::{Engine, Session, SessionOptions, TakenRoutes};
 use serde_json::json;
 
 use crate::args::Global;
@@ -71,23 +71,32 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         all_logits: true,
         ..Default::default()
     };
-    let mut session = model::session(&engine, options).await?;
+    let mut session = model::session(&engine, options, global).await?;
     let bar = output::count_bar("scoring", n_windows);
     let mut score = Score::default();
+    let mut routes = MeanRoutes::default();
     for window in &windows[..n_windows] {
         session.truncate(0, 0);
         score_window(&mut session, window, from, &mut score).await?;
+        if let Some(taken) = session.taken_routes(0).await? {
+            routes.add(&taken);
+        }
         bar.set_message(format!("windows, perplexity {:.4}", score.perplexity()));
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let routes = routes.mean();
     if global.json {
-        return output::print_json(&json!({
+        let mut json = json!({
             "ppl": score.perplexity(),
             "nll": score.sum,
             "tokens": score.n,
             "stderr": score.standard_error(),
-        }));
+        });
+        if let Some(routes) = &routes {
+            json["routes"] = output::routes_json(routes);
+        }
+        return output::print_json(&json);
     }
     output::print(&format!(
         "{:.4} ± {:.4}\n",
@@ -100,7 +109,38 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         output::number(n_windows, "window"),
         score.mean()
     ));
+    if let Some(routes) = &routes {
+        output::remark(&output::routes(routes));
+    }
     Ok(())
+}
+
+/// What the tokens of all windows took.
+#[derive(Default)]
+struct MeanRoutes {
+    n: f64,
+    sum: TakenRoutes,
+}
+
+impl MeanRoutes {
+    fn add(&mut self, taken: &TakenRoutes) {
+        self.n += 1.0;
+        self.sum.attention_low += taken.attention_low;
+        self.sum.ffn_low += taken.ffn_low;
+        self.sum.ffn_skipped += taken.ffn_skipped;
+        self.sum.compute += taken.compute;
+    }
+
+    fn mean(self) -> Option<TakenRoutes> {
+        let Self { n, sum } = self;
+        (n > 0.0).then(|| TakenRoutes {
+            layers: vec![],
+            attention_low: sum.attention_low / n,
+            ffn_low: sum.ffn_low / n,
+            ffn_skipped: sum.ffn_skipped / n,
+            compute: sum.compute / n,
+        })
+    }
 }
 
 /// The text's tokens in windows.

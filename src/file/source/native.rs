@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{BoxFuture, ByteSource, Folder, check_plain_name, truncated};
-use crate::file::{Error, ModelFile};
+use crate::file::{Beside, Error, ModelFile};
 
 /// A regular file, read at positions; nothing is mapped, so that a file which
 /// shrinks meanwhile is an error and not a signal.
@@ -150,11 +150,7 @@ impl ModelFile {
             file_name,
             "config.json" | "model.safetensors" | "model.safetensors.index.json"
         ) {
-            let folder = path
-                .parent()
-                .filter(|folder| *folder != Path::new(""))
-                .unwrap_or(Path::new("."));
-            return Self::open_folder(Arc::new(DirFolder::new(folder))).await;
+            return Self::open_folder(Arc::new(DirFolder::new(folder_of(path)))).await;
         }
         let source = FileSource::open(path)?;
         let mut magic = [0; 4];
@@ -165,11 +161,23 @@ impl ModelFile {
             .extension()
             .is_some_and(|suffix| suffix.eq_ignore_ascii_case("gguf"));
         if has_suffix || magic == *b"GGUF" {
-            return Self::open_gguf(Arc::new(source)).await;
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let file = Self::open_gguf(Arc::new(source)).await?;
+            return Ok(file.with_beside(Beside {
+                folder: Arc::new(DirFolder::new(folder_of(path))),
+                stem: Some(stem.unwrap_or_default().to_owned()),
+            }));
         }
         Err(Error::NotAModel {
             path: name,
             looked_for: "a GGUF file, or a folder with config.json and model.safetensors",
         })
     }
+}
+
+/// The folder that a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| *folder != Path::new(""))
+        .unwrap_or(Path::new("."))
 }

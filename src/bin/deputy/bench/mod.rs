@@ -86,7 +86,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         run_ahead: args.run_ahead,
         ..Default::default()
     };
-    let mut session = model::session(&engine, options).await?;
+    let mut session = model::session(&engine, options, global).await?;
     let cold = Cold {
         load,
         n_prompt: args.n_prompt.max(1),

@@ -1,0 +1,196 @@
+//! Writing a sidecar.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::schema::{self, Settings};
+use super::sidecar::{MAX_JSON, NAME};
+use super::tensors::{self, Slot};
+use super::{Error, ModelIdentity};
+use crate::file::{self, Declaration, SafetensorsWriter, parse_json};
+use crate::tensor::Shape;
+use crate::tensor::quant::{first_non_finite, quantize_row};
+
+/// A sidecar that is going to be written.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What it says.
+    pub settings: Settings,
+    /// Name, shape and values of every tensor, in any order.
+    pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+}
+
+impl Draft {
+    /// Writes the sidecar of the model at `path`: into that folder, or beside that file. The
+    /// factors and a router's hidden matrix become f16, all else f32.
+    ///
+    /// A file is written under another name and then renamed. The older `deputy.json` goes first,
+    /// the new one comes last, so that an interrupted run leaves a model without a sidecar and
+    /// never one with halves of two.
+    ///
+    /// # Errors
+    /// What [`super::Sidecar::open`] would not accept; [`file::Error::Io`].
+    pub fn write(&self, model: &ModelIdentity, path: &Path) -> Result<(), Error> {
+        let stem = stem(path);
+        let named = |suffix: &str| {
+            let mut name = stem.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let (json, weights) = (named(".json"), named(".safetensors"));
+        let text = self.json(model, &json)?;
+        let slots = self.slots(model, &weights)?;
+
+        let partial = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".partial");
+            PathBuf::from(name)
+        };
+        let (json_partial, weights_partial) = (partial(&json), partial(&weights));
+        let result = write_tensors(&weights_partial, &slots)
+            .and_then(|()| write_file(&json_partial, text.as_bytes()))
+            .and_then(|()| remove(&json))
+            .and_then(|()| rename(&weights_partial, &weights))
+            .and_then(|()| rename(&json_partial, &json));
+        if result.is_err() {
+            // Whichever it is; the first error is the one that matters.
+            let _ = fs::remove_file(&json_partial);
+            let _ = fs::remove_file(&weights_partial);
+        }
+        result
+    }
+
+    /// The text of the JSON file, seen to be read back.
+    fn json(&self, model: &ModelIdentity, path: &Path) -> Result<String, Error> {
+        let file = path.display().to_string();
+        let value = schema::to_json(&self.settings, model);
+        let text = format!("{value:#}\n");
+        let found = text.len() as u64;
+        if found > MAX_JSON {
+            return Err(Error::File(file::Error::OverLimit {
+                file,
+                what: "its length in bytes".to_owned(),
+                limit: MAX_JSON,
+                found,
+            }));
+        }
+        schema::parse(&file, &parse_json(&file, text.as_bytes())?, model)?;
+        Ok(text)
+    }
+
+    /// Each tensor with its values, in the order of the file.
+    fn slots(&self, model: &ModelIdentity, path: &Path) -> Result<Vec<(Slot, &[f32])>, Error> {
+        let file = path.display().to_string();
+        let mut given = HashMap::new();
+        for (name, shape, values) in &self.tensors {
+            if given.insert(name.as_str(), (shape, values)).is_some() {
+                return Err(Error::File(file::Error::Duplicate {
+                    file,
+                    what: "tensor",
+                    name: name.clone(),
+                }));
+            }
+        }
+        let mut slots = vec![];
+        for slot in tensors::slots(&self.settings.routing, &model.shape) {
+            let (shape, values) = given
+                .remove(slot.name.as_str())
+                .ok_or_else(|| tensors::missing(&file, &slot))?;
+            tensors::check_shape(&file, &slot, &Shape(shape.clone()))?;
+            if slot.shape.n_elements() != Some(values.len()) {
+                return Err(Error::Invalid {
+                    file,
+                    key: format!("tensor {:?}", slot.name),
+                    expected: format!("values of shape {}", slot.shape),
+                    found: format!("{} values", values.len()),
+                });
+            }
+            slots.push((slot, values.as_slice()));
+        }
+        match given.keys().min() {
+            Some(name) => Err(tensors::unexpected(&file, name)),
+            None => Ok(slots),
+        }
+    }
+}
+
+/// What the sidecar's files are called for the model at `path`, without their suffixes.
+fn stem(path: &Path) -> PathBuf {
+    let is_gguf = |path: &Path| {
+        path.extension()
+            .is_some_and(|suffix| suffix.eq_ignore_ascii_case("gguf"))
+    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    match name {
+        Some("config.json" | "model.safetensors" | "model.safetensors.index.json") => {
+            path.with_file_name(NAME)
+        }
+        _ if path.is_file() || is_gguf(path) && !path.is_dir() => {
+            let mut name = path.file_stem().unwrap_or_default().to_owned();
+            name.push(".");
+            name.push(NAME);
+            path.with_file_name(name)
+        }
+        _ => path.join(NAME),
+    }
+}
+
+fn write_tensors(path: &Path, slots: &[(Slot, &[f32])]) -> Result<(), Error> {
+    let name = path.display().to_string();
+    let declare = |(slot, _): &(Slot, &[f32])| Declaration {
+        name: slot.name.clone(),
+        dtype: slot.dtype,
+        shape: slot.shape.clone(),
+    };
+    let declarations: Vec<Declaration> = slots.iter().map(declare).collect();
+    let about = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let file = BufWriter::new(create(path)?);
+    let mut writer = SafetensorsWriter::new(&name, file, &about, &declarations)?;
+    let mut bytes = vec![];
+    for (slot, values) in slots {
+        let (_, cols) = slot.shape.rows_cols().unwrap_or((1, 1));
+        for (row, values) in values.chunks(cols.max(1)).enumerate() {
+            bytes.clear();
+            quantize_row(slot.dtype, values, &mut bytes);
+            if first_non_finite(slot.dtype, &bytes).is_some() {
+                return Err(tensors::not_finite(&name, &slot.name, row));
+            }
+            writer.write(&slot.name, &bytes)?;
+        }
+    }
+    let file = writer.finish()?.into_inner();
+    let file = file.map_err(|cause| io_error(path)(cause.into_error()))?;
+    Ok(file.sync_all().map_err(io_error(path))?)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = create(path)?;
+    let done = file.write_all(bytes).and_then(|()| file.sync_all());
+    Ok(done.map_err(io_error(path))?)
+}
+
+/// What an interrupted run has left there is of no use.
+fn create(path: &Path) -> Result<File, Error> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(io_error(folder))?;
+    }
+    Ok(File::create(path).map_err(io_error(path))?)
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(io_error(path)(cause).into()),
+        _ => Ok(()),
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    Ok(fs::rename(from, to).map_err(io_error(to))?)
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> file::Error {
+    let file = path.display().to_string();
+    move |cause| file::Error::Io { file, cause }
+}
