@@ -39,6 +39,8 @@
 mod engine;
 mod error;
 pub mod file;
+#[cfg(feature = "fit")]
+pub mod fit;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;

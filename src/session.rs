@@ -4,9 +4,11 @@ mod ahead;
 mod generate;
 mod profile;
 mod step;
+mod trace;
 
 pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
 pub use profile::Profile;
+pub use trace::{Tap, TapKind};
 
 use std::collections::HashMap;
 use std::sync::Arc;
