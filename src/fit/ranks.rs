@@ -37,8 +37,26 @@ pub struct Candidate {
 }
 
 /// Hands out ranks by their gain a multiply-add until as many are spent as the uniform ranks cost.
-/// Every candidate keeps a first step.
+/// Every candidate keeps a first step. Where steps are coarse for the budget the uniform ranks may
+/// catch more, and are taken.
 pub fn allocate(candidates: &[Candidate]) -> Vec<usize> {
+    let uniform: Vec<usize> = candidates
+        .iter()
+        .map(|candidate| candidate.uniform.min(candidate.gains.len()))
+        .collect();
+    let ranks = greedy(candidates, &uniform);
+    let gain = |ranks: &[usize]| -> f64 {
+        let gains = ranks.iter().zip(candidates);
+        gains.flat_map(|(&rank, c)| &c.gains[..rank]).sum()
+    };
+    if gain(&ranks) > gain(&uniform) {
+        ranks
+    } else {
+        uniform
+    }
+}
+
+fn greedy(candidates: &[Candidate], uniform: &[usize]) -> Vec<usize> {
     let step = |candidate: &Candidate| {
         if candidate.uniform >= BLOCK {
             BLOCK
@@ -52,8 +70,7 @@ pub fn allocate(candidates: &[Candidate]) -> Vec<usize> {
         let costs = ranks.iter().zip(candidates);
         costs.map(|(rank, candidate)| rank * candidate.cost).sum()
     };
-    let uniform: Vec<usize> = candidates.iter().map(|c| c.uniform).collect();
-    let mut left = spent(&uniform).saturating_sub(spent(&ranks));
+    let mut left = spent(uniform).saturating_sub(spent(&ranks));
     let next = |at: usize, rank: usize| -> Option<Step> {
         let candidate = &candidates[at];
         let end = rank + step(candidate);

@@ -6,14 +6,16 @@ use std::ops::Range;
 use faer::Mat;
 
 use super::branches::Branches;
+use super::logits::{Logits, Macs};
+use super::memory;
 use super::ranks::{self, GROUPS};
 use super::router::{Regression, features};
 use super::{
-    Candidate, Decision, Error, Factors, FitOptions, FitProgress, Fitted, Linear, LinearReport,
-    Moment, Offset, Report, RouterReport, Solution, Stage, Tensor, Text, offsets, text,
+    Candidate, Error, Factors, FitOptions, FitProgress, Fitted, Linear, LinearReport, Moment,
+    Offset, Report, RouterReport, Stage, Tensor, Text, offsets, text,
 };
 use crate::engine::Engine;
-use crate::graph::{LayerRanks, N_LOGITS, RouterKind, Routing};
+use crate::graph::{LayerRanks, RouterKind, Routing};
 use crate::session::{Session, SessionOptions, TapKind};
 
 /// Fits factors and a linear router to a model. See the module's head.
@@ -52,7 +54,8 @@ pub async fn fit(
         group: 0,
         progress,
     };
-    fit.group = fit.group()?;
+    let n_routed = n_layers - dense_layers;
+    fit.group = memory::group(engine.config(), options, n_routed, fit.sample_len())?;
     let mut factors = fit.factors().await?;
     fit.cut(&mut factors);
     let (routers, mut tensors, effort) = fit.routers(&factors).await?;
@@ -98,7 +101,7 @@ pub async fn fit(
 }
 
 /// Factors by layer and linear.
-type All = HashMap<(u32, Linear), Factors>;
+pub(super) type All = HashMap<(u32, Linear), Factors>;
 
 /// Tokens whose predictions the offsets are read off, about: a share to a percent.
 const SAMPLE: usize = 2048;
@@ -116,34 +119,6 @@ struct Fit<'a> {
 }
 
 impl Fit<'_> {
-    /// As many layers as the memory allows.
-    fn group(&self) -> Result<u32, Error> {
-        let config = self.engine.config();
-        let (dim, ffn_dim) = (config.dim as usize, config.ffn_dim as usize);
-        let q_dim = (config.n_heads * config.head_dim) as usize;
-        let kv_dim = (config.n_kv_heads * config.head_dim) as usize;
-        let moments = 2 * Moment::n_bytes(dim) + Moment::n_bytes(q_dim) + Moment::n_bytes(ffn_dim);
-        let linears = 2 * q_dim * dim + 2 * kv_dim * dim + 3 * ffn_dim * dim;
-        let sides = 4 * dim + 2 * q_dim + 2 * kv_dim + 3 * (dim + ffn_dim);
-        let routers = 4 * linears as u64 + Regression::n_bytes(dim);
-        // The weight in f32 and f64, its outputs, a product as large, and square matrices of the
-        // smaller side.
-        let largest = (dim * ffn_dim.max(q_dim)) as u64;
-        let algebra = largest * (4 + 3 * 8) + 6 * 8 * (dim * dim) as u64;
-        let n_layers = u64::from(self.layers.end - self.layers.start);
-        let spare_ranks = if self.options.allocate { 2.0 } else { 1.0 };
-        let rank = (self.options.rank * spare_ranks).min(1.0) * dim as f64;
-        let kept = n_layers * (4 * (rank as usize * sides) as u64)
-            + n_layers * 4 * (self.sample_len() * dim) as u64;
-        let layer = moments.max(routers);
-        let need = kept + algebra + layer;
-        let limit = self.options.memory;
-        if need > limit {
-            return Err(Error::Memory { need, limit });
-        }
-        Ok((1 + (limit - need) / layer).min(n_layers) as u32)
-    }
-
     /// Every so many tokens one is kept.
     fn stride(&self) -> usize {
         self.n_tokens.div_ceil(SAMPLE).max(1)
@@ -323,10 +298,7 @@ impl Fit<'_> {
                 let solution = regression.solve();
                 let solution = solution.ok_or_else(|| Error::Algebra { tensor: name() })?;
                 let macs = Macs::new(all, layer);
-                let router = Logits {
-                    solution: &solution,
-                    macs: &macs,
-                };
+                let router = Logits::new(&solution, &macs);
                 tensors.extend(router.tensors(layer));
                 let dim = self.engine.config().dim as usize;
                 for features in sample.chunks_exact(dim) {
@@ -421,101 +393,6 @@ struct Learned {
     regression: Regression,
     /// Features of some tokens, the same in each layer.
     sample: Vec<f32>,
-}
-
-/// Multiply-adds of a layer's branches for a token.
-struct Macs {
-    attention: f64,
-    low_attention: f64,
-    ffn: f64,
-    low_ffn: f64,
-}
-
-impl Macs {
-    fn new(all: &All, layer: u32) -> Self {
-        let sum = |is_attention: bool, cost: fn(usize, usize, usize) -> usize| -> f64 {
-            let linears = Linear::ALL.into_iter();
-            let linears = linears.filter(|linear| linear.is_attention() == is_attention);
-            let costs = linears.map(|linear| {
-                let factors = &all[&(layer, linear)];
-                cost(factors.b.nrows(), factors.d.ncols(), factors.rank())
-            });
-            costs.sum::<usize>() as f64
-        };
-        let full = |d_out, d_in, _| d_out * d_in;
-        let low = |d_out, d_in, rank| rank * (d_out + d_in);
-        Self {
-            attention: sum(true, full),
-            low_attention: sum(true, low),
-            ffn: sum(false, full),
-            low_ffn: sum(false, low),
-        }
-    }
-
-    fn all(&self) -> f64 {
-        self.attention + self.ffn
-    }
-
-    /// What low attention, low FFN and no FFN save; a little at least, so that it has a logarithm.
-    fn saved(&self) -> [f64; 3] {
-        let saved = [
-            self.attention - self.low_attention,
-            self.ffn - self.low_ffn,
-            self.ffn,
-        ];
-        saved.map(|saved| saved.max(1e-6 * self.all()))
-    }
-}
-
-/// A layer's router: logits from predicted errors. See [`super::router`].
-struct Logits<'a> {
-    solution: &'a Solution,
-    macs: &'a Macs,
-}
-
-impl Logits<'_> {
-    /// Rows of the router's matrix behind which the three branches stand: 0 and 2 are full.
-    const ROWS: [usize; 3] = [1, 3, 4];
-
-    fn bias(&self) -> [f64; 3] {
-        let saved = self.macs.saved();
-        std::array::from_fn(|k| (saved[k] / self.macs.all()).ln() - self.solution.bias[k])
-    }
-
-    fn tensors(&self, layer: u32) -> [Tensor; 3] {
-        let dim = self.solution.weights[0].len();
-        let n = N_LOGITS as usize;
-        let (mut weight, mut bias) = (vec![0.0; n * dim], vec![0.0; n]);
-        for (k, row) in Self::ROWS.into_iter().enumerate() {
-            bias[row] = self.bias()[k] as f32;
-            let weights = self.solution.weights[k].iter();
-            for (to, from) in weight[row * dim..].iter_mut().zip(weights) {
-                *to = -from as f32;
-            }
-        }
-        let tensor = |part: &str, shape: &[usize], values| Tensor {
-            name: format!("layers.{layer}.router.{part}"),
-            shape: shape.to_vec(),
-            values,
-        };
-        [
-            tensor("norm", &[dim], vec![1.0; dim]),
-            tensor("weight", &[n, dim], weight),
-            tensor("bias", &[n], bias),
-        ]
-    }
-
-    /// Of the attention and the FFN for a token.
-    fn decisions(&self, features: &[f32]) -> [Decision; 2] {
-        let errors = self.solution.predict(features);
-        let saved = self.macs.saved();
-        let branch = |k: usize| Decision {
-            logit: (saved[k] / self.macs.all()).ln() - errors[k],
-            saved: saved[k],
-        };
-        let (low, skip) = (branch(1), branch(2));
-        [branch(0), if skip.logit > low.logit { skip } else { low }]
-    }
 }
 
 /// A matrix row by row.

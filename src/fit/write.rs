@@ -24,9 +24,9 @@ const FILES: [&str; 2] = ["deputy.safetensors", "deputy.json"];
 /// # Errors
 /// [`file::Error::Io`] where a file cannot be written or moved.
 pub fn write(fitted: &Fitted, config: &Config, cache: CacheMode, out: &Path) -> Result<(), Error> {
-    let mut partial = out.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
+    // Without a slash at its end.
+    let mut partial: PathBuf = out.components().collect();
+    partial.as_mut_os_string().push(".partial");
     let result = write_to(fitted, config, cache, &partial).and_then(|()| place(&partial, out));
     // Whatever is left of it; the first error is the one that matters.
     let _ = fs::remove_dir_all(&partial);

@@ -181,7 +181,7 @@ fn uniform_ranks_keep_the_rules() {
     for (d_out, d_in) in [(4, 4), (7, 90), (33, 34), (128, 384), (2048, 512)] {
         for fraction in [0.01, 0.1, 0.25, 0.5, 0.9, 1.0] {
             let rank = uniform(fraction, d_out, d_in);
-            assert!(rank % 4 == 0 && rank >= 4 && rank <= d_out.min(d_in));
+            assert!(rank.is_multiple_of(4) && rank >= 4 && rank <= d_out.min(d_in));
         }
     }
 }
@@ -197,7 +197,11 @@ fn ranks_go_where_they_catch_most_within_the_budget() {
     let ranks = allocate(&candidates);
     assert!(ranks[0] < ranks[1] && ranks[1] < ranks[2], "{ranks:?}");
     assert_eq!(ranks.iter().sum::<usize>(), 3 * 16);
-    assert!(ranks.iter().all(|rank| rank % 4 == 0 && *rank >= 4));
+    assert!(
+        ranks
+            .iter()
+            .all(|rank| rank.is_multiple_of(4) && *rank >= 4)
+    );
 }
 
 #[test]

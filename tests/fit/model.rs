@@ -125,10 +125,15 @@ fn ranks_that_are_allocated_cost_no_more_than_uniform_ones() {
     assert!(cost(&allocated) <= cost(&uniform));
     let error =
         |fitted: &Fitted| -> f64 { fitted.report.linears.iter().map(|l| l.output_error).sum() };
-    assert!(error(&allocated) < error(&uniform));
+    assert!(error(&allocated) <= error(&uniform));
     for ranks in &allocated.routing.layers {
         assert_eq!(ranks.gate, ranks.up);
-        assert!(ranks.each().iter().all(|(_, rank)| rank.unwrap() % 4 == 0));
+        assert!(
+            ranks
+                .each()
+                .iter()
+                .all(|(_, rank)| rank.unwrap().is_multiple_of(4))
+        );
     }
 }
 
@@ -301,8 +306,9 @@ fn perplexity(engine: &Engine, text: &str) -> f64 {
     (sum / f64::from(n)).exp()
 }
 
-/// With ranks of a quarter everywhere PyTorch found 231 for whitened factors and 1732 for plain
-/// ones, where the model itself has 35.5.
+/// With ranks of a quarter everywhere, learned from 35,000 tokens, PyTorch found 231 for whitened
+/// factors and 1732 for plain ones, where the model itself has 35.5; so does this fit. Of the 6,600
+/// tokens here it has 350.
 #[test]
 fn whitened_factors_of_a_real_model_cost_what_was_published() {
     let (Some(model), Some(text)) = (
@@ -339,6 +345,15 @@ fn whitened_factors_of_a_real_model_cost_what_was_published() {
         plain.1,
         start.elapsed()
     );
+    let options = FitOptions {
+        allocate: true,
+        dense_layers: Some(0),
+        ..Default::default()
+    };
+    let allocated = run(&engine, learned, &options).unwrap();
+    let folder = substituted(&model, &allocated, "fit-allocated");
+    let allocated = perplexity(&load(&folder, device), held_out);
+    println!("allocated {allocated:.1}");
     let (fitted, whitened) = whitened;
     for report in &fitted.report.linears {
         assert_eq!(report.rank, report.shape[0].min(report.shape[1]) / 4);

@@ -1,7 +1,7 @@
 //! `deputy fit`: makes the sidecar that lets each token take its own path.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use deputy::fit::{self, Basis, FitOptions, FitProgress, Fitted, Lora, Stage, Text};
@@ -64,6 +64,16 @@ enum Router {
 
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let Router::Linear = args.router;
+    // Without a slash at its end, behind which names would be put.
+    let out: PathBuf = args.out.components().collect();
+    // A fit may take hours: what cannot be written is said before.
+    if out.exists() && !out.is_dir() {
+        return Err(Failure::Option {
+            option: "-o",
+            expected: "a folder".to_owned(),
+            found: out.display().to_string(),
+        });
+    }
     let mut options = FitOptions {
         rank: args.rank,
         allocate: args.allocate,
@@ -101,17 +111,17 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let fitted = fit::fit(&engine, &texts, &options, &mut on_progress).await;
     bar.finish_and_clear();
     let fitted = fitted?;
-    let unfinished = Unfinished::new(&args.out);
-    let written = fit::write(&fitted, engine.config(), CacheMode::Dense, &args.out);
+    let unfinished = Unfinished::new(&out);
+    let written = fit::write(&fitted, engine.config(), CacheMode::Dense, &out);
     drop(unfinished);
     written?;
     if global.json {
-        return output::print_json(&report_json(args, &fitted));
+        return output::print_json(&report_json(&out, &fitted));
     }
     output::print(&report(&fitted))?;
     output::remark(&format!(
         "deputy.json and deputy.safetensors written to {}, from {}",
-        args.out.display(),
+        out.display(),
         output::number(fitted.report.n_tokens, "token"),
     ));
     Ok(())
@@ -152,7 +162,7 @@ fn report(fitted: &Fitted) -> String {
         .join("\n")
 }
 
-fn report_json(args: &Args, fitted: &Fitted) -> serde_json::Value {
+fn report_json(out: &Path, fitted: &Fitted) -> serde_json::Value {
     let linears = fitted.report.linears.iter().map(|linear| {
         json!({
             "layer": linear.layer,
@@ -176,7 +186,7 @@ fn report_json(args: &Args, fitted: &Fitted) -> serde_json::Value {
         })
     });
     json!({
-        "out": args.out,
+        "out": out,
         "tokens": fitted.report.n_tokens,
         "linears": linears.collect::<Vec<_>>(),
         "routers": routers.collect::<Vec<_>>(),
