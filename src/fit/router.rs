@@ -8,6 +8,10 @@
 //! their difference would depend on λ, which a logit cannot.
 //!
 //! `saved` is in parts of the layer's own multiply-adds, so that logits stay small.
+//!
+//! `tinystories-656k` with ranks of a quarter, fitted to 35,000 tokens: perplexity of held-out text
+//! × 1.05 at 0.93 of the compute, × 1.16 at 0.87, × 1.60 at 0.72, × 2.47 at 0.59; the same shares
+//! drawn at random: × 1.5, × 2.4, × 5.9, × 11. No other offset between the heads did better.
 
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
