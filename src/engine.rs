@@ -23,6 +23,7 @@ use crate::branch;
 use crate::error::Error;
 use crate::file::{CacheFolder, ModelFile};
 use crate::gpu::{self, GpuOptions, Tuning};
+use crate::graph::WeightId;
 use crate::kernels::linear::Activations;
 use crate::kernels::{CacheType, Capabilities};
 use crate::model::{Config, Model};
@@ -173,6 +174,20 @@ impl Engine {
     /// How each parameter lies on the device.
     pub fn layouts(&self) -> &[WeightLayout] {
         &self.shared.layouts
+    }
+
+    /// A parameter's values as its file has them, `[rows, cols]`: for what is computed beside the
+    /// device.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or holds NaN or infinity.
+    ///
+    /// # Panics
+    /// Where the model has no such parameter.
+    pub async fn weight(&self, id: WeightId) -> Result<Vec<f32>, Error> {
+        let Shared { file, model, .. } = &*self.shared;
+        let at = id.0 as usize;
+        load::weight(file, &model.graph.weights()[at], &model.weights[at]).await
     }
 
     /// The tokenizer, if the model came with one.

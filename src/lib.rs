@@ -40,6 +40,8 @@ pub mod branch;
 mod engine;
 mod error;
 pub mod file;
+#[cfg(feature = "fit")]
+pub mod fit;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;

@@ -6,10 +6,12 @@ mod profile;
 mod routes;
 mod speculate;
 mod step;
+mod trace;
 
 pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
 pub use profile::Profile;
 pub use routes::{Branch, LayerBranches, LayerCosts, Routes, TakenRoutes, layer_costs};
+pub use trace::{Tap, TapKind};
 
 use std::collections::HashMap;
 use std::sync::Arc;

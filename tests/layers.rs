@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["engine"],
     &["session", "self_test"],
+    &["fit"],
 ];
 
 fn src() -> PathBuf {

@@ -40,7 +40,7 @@ fn size(rows: u32, n_out: u32) -> Size {
 fn plan(model: &Model, rows: u32, n_out: u32) -> Plan {
     lower(
         &model.graph,
-        &WeightFormat::Auto.layouts(model),
+        &WeightFormat::Auto.layouts(model, None),
         &settings(),
         size(rows, n_out),
     )
@@ -120,7 +120,7 @@ fn a_decoded_token_takes_six_calls_a_layer_and_four_more() {
     for name in MODELS {
         let model = model(name);
         for format in [WeightFormat::Auto, WeightFormat::F16, WeightFormat::Q8] {
-            let layouts = format.layouts(&model);
+            let layouts = format.layouts(&model, None);
             let plan = lower(&model.graph, &layouts, &settings(), size(1, 1));
             let n_layers = model.config.n_layers as usize;
             for layer in 0..n_layers {
@@ -149,7 +149,7 @@ fn a_decoded_token_takes_six_calls_a_layer_and_four_more() {
 #[test]
 fn projections_of_different_formats_are_products_of_their_own() {
     let model = model("qwen2");
-    let same = WeightFormat::Auto.layouts(&model);
+    let same = WeightFormat::Auto.layouts(&model, None);
     let v = model
         .graph
         .weights()
@@ -187,7 +187,7 @@ fn projections_of_different_formats_are_products_of_their_own() {
 #[test]
 fn stacked_weights_lie_side_by_side_in_the_arrays_of_the_first() {
     let model = model("qwen2");
-    let layouts = WeightFormat::Q8.layouts(&model);
+    let layouts = WeightFormat::Q8.layouts(&model, None);
     for (i, layout) in layouts.iter().enumerate() {
         let Some(stacked) = layout.stacked else {
             continue;
@@ -220,7 +220,7 @@ fn integers_are_multiplied_where_rows_are_many_and_formats_allow() {
     let kernels = |format: WeightFormat, rows| -> Vec<&'static str> {
         let plan = lower(
             &model.graph,
-            &format.layouts(&model),
+            &format.layouts(&model, None),
             &settings,
             size(rows, 0),
         );
@@ -407,7 +407,7 @@ fn a_plan_prints_every_call_with_its_buffers() {
 #[test]
 fn the_footprint_counts_what_is_allocated() {
     let model = model("qwen3");
-    let layouts = WeightFormat::Auto.layouts(&model);
+    let layouts = WeightFormat::Auto.layouts(&model, None);
     let needed = footprint(&model, &layouts, &Default::default());
     let c = &model.config;
     let n_ctx = u64::from(c.n_ctx.min(4096));
@@ -418,7 +418,7 @@ fn the_footprint_counts_what_is_allocated() {
     assert!(needed.weights >= stored && needed.weights < 2 * stored);
     let q4 = footprint(
         &model,
-        &WeightFormat::Q4.layouts(&model),
+        &WeightFormat::Q4.layouts(&model, None),
         &Default::default(),
     );
     assert!(q4.weights < needed.weights / 2);

@@ -203,6 +203,30 @@ pub(super) async fn weights(
     Ok(())
 }
 
+/// A parameter's values, `[rows, cols]`.
+pub(super) async fn weight(
+    file: &ModelFile,
+    weight: &Weight,
+    source: &WeightSource,
+) -> Result<Vec<f32>, Error> {
+    let cols = weight.cols as usize;
+    let mut values = vec![0.0; weight.rows as usize * cols];
+    let mut slabs = Slabs::new(file, source, weight.rows, weight.cols);
+    while let Some(slab) = slabs.next().await? {
+        let rows = slab.bytes.par_chunks_exact(slab.row_bytes);
+        let out = values[slab.first_row * cols..].par_chunks_exact_mut(cols);
+        let dequantize = |(i, (bytes, out)): (usize, (&[u8], &mut [f32]))| {
+            dequantize_row(source.dtype, bytes, out);
+            first_non_finite(source.dtype, bytes).map(|_| i)
+        };
+        let bad = rows.zip(out).enumerate().filter_map(dequantize).min();
+        if let Some(bad) = bad {
+            return Err(not_finite(file, source, slab.first_row + bad).into());
+        }
+    }
+    Ok(values)
+}
+
 /// Packs rows, several at a time; returns the first row with NaN, infinity or an overflow.
 fn pack(
     layout: &WeightLayout,

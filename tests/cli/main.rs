@@ -4,6 +4,8 @@ mod chat;
 mod devices;
 mod errors;
 mod files;
+#[cfg(feature = "fit")]
+mod fit;
 mod generate;
 mod measure;
 mod program;

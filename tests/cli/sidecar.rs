@@ -120,14 +120,14 @@ fn tensors_of_a_sidecar_are_not_the_models_unused_ones() {
     let model = folder.model("llama-gqa-tied", |_| {});
     write_sidecar(Path::new(&model));
     let mut file = block_on(ModelFile::open_path(Path::new(&model))).expect("a model");
-    let before = block_on(Model::open(&file)).expect("can be run");
+    let before = block_on(Model::open(&file, None)).expect("can be run");
     let sidecar = block_on(deputy::sidecar(&file, &before.config)).expect("fits");
     sidecar
         .expect("is there")
         .add_to(&mut file)
         .expect("new names");
     assert!(file.tensors.contains_key("deputy.layers.0.k.B"));
-    let after = block_on(Model::open(&file)).expect("can be run");
+    let after = block_on(Model::open(&file, None)).expect("can be run");
     assert_eq!(after.weights, before.weights);
     assert_eq!(after.unused, before.unused);
 }

@@ -13,6 +13,9 @@ use crate::output;
 pub(crate) enum Failure {
     #[error(transparent)]
     Engine(#[from] deputy::Error),
+    #[cfg(feature = "fit")]
+    #[error(transparent)]
+    Fit(#[from] deputy::fit::Error),
     #[error(
         "no MODEL was given; pass a Hugging Face folder or a .gguf file, for example: deputy {command} path/to/model"
     )]
@@ -83,6 +86,8 @@ impl Failure {
                 | deputy::Error::Branch(branch::Error::Effort { .. })
                 | deputy::Error::Gpu(gpu::Error::UnknownAdapter { .. }),
             ) => 2,
+            #[cfg(feature = "fit")]
+            Self::Fit(deputy::fit::Error::Rank { .. }) => 2,
             _ => 1,
         }
     }

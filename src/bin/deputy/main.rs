@@ -5,6 +5,8 @@ mod bench;
 mod chat;
 mod devices;
 mod failure;
+#[cfg(feature = "fit")]
+mod fit;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -55,6 +57,8 @@ enum Command {
     Bench(bench::Args),
     Inspect(inspect::Args),
     Quantize(quantize::Args),
+    #[cfg(feature = "fit")]
+    Fit(fit::Args),
     Devices(devices::Args),
     Completions(CompletionsArgs),
 }
@@ -91,6 +95,8 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args, global).await,
         Command::Inspect(args) => inspect::run(args, global).await,
         Command::Quantize(args) => quantize::run(args, global).await,
+        #[cfg(feature = "fit")]
+        Command::Fit(args) => fit::run(args, global).await,
         Command::Devices(args) => devices::run(args, global).await,
         Command::Completions(args) => completions(args),
     }
