@@ -169,6 +169,7 @@ fn values(call: &Call, outputs: &[Vec<u32>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::attention;
     use crate::kernels::linear::Form;
     use crate::tensor::DType;
 
@@ -241,7 +242,10 @@ mod tests {
                 Call::MatVec(form, p) if form == bf16 => Call::MatVec(Form::plain(DType::F16), p),
                 Call::MatMul(form, p) if form == bf16 => Call::MatMul(Form::plain(DType::F16), p),
                 Call::CacheWrite(CacheType::F16, p) => Call::CacheWrite(CacheType::F32, p),
-                Call::Attention(CacheType::F16, p) => Call::Attention(CacheType::F32, p),
+                Call::Attention(form, p) if form.cache == CacheType::F16 => {
+                    let cache = CacheType::F32;
+                    Call::Attention(attention::Form { cache, ..form }, p)
+                }
                 _ => continue,
             };
             for (call, ok) in [(case.call, true), (wrong, false)] {

@@ -259,9 +259,13 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 scale,
                 softcap,
                 n_splits,
-                pad0,
-                pad1,
-                pad2
+                n_apart,
+                n_positions,
+                k_first,
+                latent_cols,
+                v_first,
+                v_cols,
+                pad0
             }),
         ),
         (
@@ -328,9 +332,9 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 eps,
                 head_dim,
                 n_splits,
+                n_apart,
                 pad0,
-                pad1,
-                pad2
+                pad1
             }),
         ),
         (

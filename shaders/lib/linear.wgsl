@@ -18,9 +18,9 @@ struct Params {
     eps: f32,
     head_dim: u32,
     n_splits: u32,
+    n_apart: u32,
     pad0: u32,
     pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

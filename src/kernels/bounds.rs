@@ -30,6 +30,12 @@ impl Bounds {
         n_bytes(&[self.n_sequences, n_ctx.max(self.n_ctx)])
     }
 
+    /// Bytes of an arena with so many rows of each sequence, and `first` rows of others before it.
+    pub(super) fn arena_bytes(&self, first: u32, n_rows: u32, cols: u32, cache: CacheType) -> u64 {
+        let n_rows = u64::from(self.n_sequences) * u64::from(n_rows) + u64::from(first);
+        n_rows.saturating_mul(cache.row_bytes(cols.into()))
+    }
+
     /// Bytes of the keys or values of a layer.
     pub(super) fn cache_bytes(&self, n_ctx: u32, kv_dim: u32, cache: CacheType) -> u64 {
         let n_positions = self.token_bytes(n_ctx) / 4;
@@ -57,7 +63,7 @@ impl Call {
             }
             Call::QuantizeRows(p) => from_1(&quantize_rows::needs(p)),
             Call::CacheWrite(cache, p) => from_1(&cache_write::needs(p, *cache, bounds)),
-            Call::Attention(cache, p) => from_1(&attention::needs(p, *cache, bounds)),
+            Call::Attention(form, p) => attention::needs(*form, p, bounds),
             Call::GatedAct(p) => from_1(&gated_act::needs(p)),
             Call::Add(p) => from_1(&add::needs(p)),
             Call::GatherRows(p) => from_1(&gather_rows::needs(p, bounds)),

@@ -5,7 +5,7 @@ use super::parts::{
     attention_parts, cache_write_parts, form_name, kernel_part, linear_parts, reduce_part, text,
     weight_parts, x_block_part,
 };
-use super::{CacheType, Call, attention, cache_write};
+use super::{CacheType, Call, Slots, attention, cache_write};
 use crate::tensor::DType;
 
 /// What the kernels may use of a device.
@@ -131,11 +131,11 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                     &of_shape,
                 )
             }
-            Call::Attention(cache, ref p) => {
+            Call::Attention(form, ref p) => {
                 of_shape = attention::constants(p, capabilities);
                 (
-                    format!("{}_{}", cache.name(), attention::shape(p, capabilities)),
-                    attention_parts(cache, p, capabilities),
+                    format!("{}_{}", form.name(), attention::shape(p, capabilities)),
+                    attention_parts(form, p, capabilities),
                     &of_shape,
                 )
             }
@@ -287,7 +287,15 @@ pub fn every_shader() -> Vec<Shader> {
                 n_splits: 1,
                 ..Zeroable::zeroed()
             };
-            calls.push(Call::Attention(cache, params));
+            calls.push(Call::Attention(attention::Form::plain(cache), params));
+            let form = attention::Form {
+                cache,
+                slots: Slots::Paths,
+            };
+            // What the keys are kept in does not matter to where they lie.
+            if cache == CacheType::F16 {
+                calls.push(Call::Attention(form, params));
+            }
         }
     }
     let all = Capabilities {

@@ -115,12 +115,12 @@ pub struct Params {
     pub head_dim: u32,
     /// Splits of the attention.
     pub n_splits: u32,
+    /// Records behind those of the splits.
+    pub n_apart: u32,
     /// Unused.
     pub pad0: u32,
     /// Unused.
     pub pad1: u32,
-    /// Unused.
-    pub pad2: u32,
 }
 
 /// From this many rows on, `matmul` reads each weight once for all of them.
@@ -165,6 +165,7 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
         half,
         head_dim,
         n_splits,
+        n_apart,
         ..
     } = *params;
     assert!(
@@ -187,7 +188,8 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
                 head_dim >= 4 && head_dim % 4 == 0 && cols % head_dim == 0 && n_splits > 0,
                 "{params:?}"
             );
-            n_bytes(&[rows, n_splits, cols / head_dim, record_len(head_dim)])
+            let n_records = n_splits.saturating_add(n_apart);
+            n_bytes(&[rows, n_records, cols / head_dim, record_len(head_dim)])
         }
         Input::Int8 => n_bytes(&[rows, blocks, BLOCK_WORDS]),
     };

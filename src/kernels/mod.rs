@@ -14,6 +14,7 @@ pub mod gated_act;
 pub mod gather_rows;
 pub mod linear;
 mod parts;
+pub mod paths;
 pub mod quantize_rows;
 pub mod rms_norm;
 pub mod sample;
@@ -70,6 +71,15 @@ impl CacheType {
     }
 }
 
+/// Where a layer's cache has the row of a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slots {
+    /// At the position.
+    Positions,
+    /// In one of two arenas, see [`paths`].
+    Paths,
+}
+
 /// Most workgroups in one dimension of a dispatch (WebGPU's default limit).
 pub const MAX_WORKGROUPS: u32 = 65535;
 
@@ -102,7 +112,7 @@ pub enum Call {
     /// See [`cache_write`].
     CacheWrite(CacheType, cache_write::Params),
     /// See [`attention`].
-    Attention(CacheType, attention::Params),
+    Attention(attention::Form, attention::Params),
     /// See [`gated_act`].
     GatedAct(gated_act::Params),
     /// See [`add`].

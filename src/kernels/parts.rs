@@ -1,7 +1,7 @@
 //! The files under `shaders/` that a kernel joins.
 
 use super::linear::{Form, Input, Output};
-use super::{CacheType, Capabilities, attention, cache_write};
+use super::{CacheType, Capabilities, Slots, attention, cache_write};
 use crate::tensor::DType;
 
 pub(super) fn cache_write_parts(
@@ -25,17 +25,10 @@ pub(super) fn cache_write_parts(
 }
 
 pub(super) fn attention_parts(
-    cache: CacheType,
+    form: attention::Form,
     params: &attention::Params,
     capabilities: &Capabilities,
 ) -> Vec<&'static str> {
-    let cache = match cache {
-        CacheType::F32 => "lib/cache_f32.wgsl",
-        CacheType::F16 if params.head_dim.is_multiple_of(32) => "lib/cache_f16_blocks.wgsl",
-        CacheType::F16 => "lib/cache_f16.wgsl",
-        CacheType::Q8 => "lib/cache_q8.wgsl",
-        CacheType::Q4 => "lib/cache_q4.wgsl",
-    };
     let together = match (
         attention::kernel(params, capabilities),
         capabilities.subgroups,
@@ -44,7 +37,43 @@ pub(super) fn attention_parts(
         ("attention_lane", _) => "lib/share_subgroup.wgsl",
         _ => reduce_part(capabilities),
     };
-    vec!["lib/rows.wgsl", "lib/attention.wgsl", cache, together]
+    let keys: &[&str] = match form.slots {
+        Slots::Positions => &["lib/keys_positions.wgsl"],
+        Slots::Paths => &["lib/paths.wgsl", "lib/keys_dense.wgsl"],
+    };
+    let mut parts = vec!["lib/rows.wgsl", "lib/attention.wgsl", together];
+    parts.extend(keys);
+    parts.extend(cached_parts(form.cache, params.head_dim, form.cache));
+    parts
+}
+
+/// Readers of keys, in heads of so many elements, and of values.
+pub(super) fn cached_parts(keys: CacheType, head_dim: u32, values: CacheType) -> Vec<&'static str> {
+    let reader = match keys {
+        CacheType::F32 => "lib/cache_keys_f32.wgsl",
+        CacheType::F16 if head_dim.is_multiple_of(32) => "lib/cache_keys_f16_blocks.wgsl",
+        CacheType::F16 => "lib/cache_keys_f16.wgsl",
+        CacheType::Q8 => "lib/cache_keys_q8.wgsl",
+        CacheType::Q4 => "lib/cache_keys_q4.wgsl",
+    };
+    let mut parts = vec![reader, values_part(values)];
+    if [keys, values].contains(&CacheType::F16) {
+        parts.push("lib/unpack_quad.wgsl");
+    }
+    if [keys, values].contains(&CacheType::Q4) {
+        parts.push("lib/cache_nibbles.wgsl");
+    }
+    parts
+}
+
+/// The reader of values.
+pub(super) fn values_part(cache: CacheType) -> &'static str {
+    match cache {
+        CacheType::F32 => "lib/cache_values_f32.wgsl",
+        CacheType::F16 => "lib/cache_values_f16.wgsl",
+        CacheType::Q8 => "lib/cache_values_q8.wgsl",
+        CacheType::Q4 => "lib/cache_values_q4.wgsl",
+    }
 }
 
 pub(super) fn reduce_part(capabilities: &Capabilities) -> &'static str {
@@ -171,11 +200,16 @@ macro_rules! texts {
 texts![
     "lib/activation.wgsl",
     "lib/attention.wgsl",
-    "lib/cache_f16.wgsl",
-    "lib/cache_f16_blocks.wgsl",
-    "lib/cache_f32.wgsl",
-    "lib/cache_q4.wgsl",
-    "lib/cache_q8.wgsl",
+    "lib/cache_keys_f16.wgsl",
+    "lib/cache_keys_f16_blocks.wgsl",
+    "lib/cache_keys_f32.wgsl",
+    "lib/cache_keys_q4.wgsl",
+    "lib/cache_keys_q8.wgsl",
+    "lib/cache_nibbles.wgsl",
+    "lib/cache_values_f16.wgsl",
+    "lib/cache_values_f32.wgsl",
+    "lib/cache_values_q4.wgsl",
+    "lib/cache_values_q8.wgsl",
     "lib/cache_store_f16.wgsl",
     "lib/cache_store_f32.wgsl",
     "lib/cache_store_q4.wgsl",
@@ -189,16 +223,20 @@ texts![
     "lib/head_norm.wgsl",
     "lib/head_plain.wgsl",
     "lib/k_scales.wgsl",
+    "lib/keys_dense.wgsl",
+    "lib/keys_positions.wgsl",
     "lib/linear.wgsl",
     "lib/nibbles.wgsl",
     "lib/output_add.wgsl",
     "lib/output_gated.wgsl",
     "lib/output_plain.wgsl",
+    "lib/paths.wgsl",
     "lib/reduce.wgsl",
     "lib/reduce_subgroup.wgsl",
     "lib/rows.wgsl",
     "lib/share.wgsl",
     "lib/share_subgroup.wgsl",
+    "lib/unpack_quad.wgsl",
     "lib/weight_16_bit.wgsl",
     "lib/weight_bf16.wgsl",
     "lib/weight_f16.wgsl",

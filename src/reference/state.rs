@@ -232,16 +232,10 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
                 last,
             );
         }
-        Call::Attention(cache, p) => {
-            super::attention(
-                *cache,
-                p,
-                rows(inputs[0]),
-                f32s(inputs[1]),
-                inputs[2],
-                inputs[3],
-                y,
-            );
+        Call::Attention(form, p) => {
+            let paths = inputs.get(4).copied().unwrap_or(&[]);
+            let (q, k, v) = (f32s(inputs[1]), inputs[2], inputs[3]);
+            super::attention(*form, p, rows(inputs[0]), q, k, v, paths, y);
         }
         Call::GatedAct(p) => super::gated_act(p, f32s(inputs[0]), y),
         Call::Add(p) => super::add(p, f32s(inputs[0]), f32s(inputs[1]), y),

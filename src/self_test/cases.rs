@@ -4,8 +4,8 @@ use half::f16;
 
 use crate::kernels::linear::{Form, Input, Output, has_int8};
 use crate::kernels::{
-    Bounds, CacheType, Call, PADDING, Row, add, attention, cache_write, embed, forms, gated_act,
-    gather_rows, linear, quantize_rows, rms_norm, sample,
+    Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, cache_write, embed, forms,
+    gated_act, gather_rows, linear, paths, quantize_rows, rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::{can_quantize, pack_row, packed_row, padded_cols, quantize_row};
@@ -60,11 +60,22 @@ pub(super) fn all() -> Vec<Case> {
         cases.push(cache_write_case(cache, false));
         cases.push(cache_write_case(cache, true));
         let few = rows(&FOUR_ROWS);
-        cases.push(attention_case(cache, 3, 2, few.clone()));
-        cases.push(attention_case(cache, 6, 1, few));
+        cases.push(attention_case(cache, Slots::Positions, 3, 2, few.clone()));
+        cases.push(attention_case(cache, Slots::Positions, 6, 1, few));
         let many = |n| rows(&(0..n).map(|i| (i / 7, 40 + 3 * i / 4)).collect::<Vec<_>>());
-        cases.push(attention_case(cache, 3, 1, many(11)));
-        cases.push(attention_case(cache, 3, 1, many(14).repeat(3)));
+        cases.push(attention_case(cache, Slots::Positions, 3, 1, many(11)));
+        cases.push(attention_case(
+            cache,
+            Slots::Positions,
+            3,
+            1,
+            many(14).repeat(3),
+        ));
+        if cache == CacheType::F16 {
+            let few = rows(&FOUR_ROWS);
+            cases.push(attention_case(cache, Slots::Paths, 3, 2, few));
+            cases.push(attention_case(cache, Slots::Paths, 3, 1, many(11)));
+        }
     }
     cases
 }
@@ -295,7 +306,13 @@ fn cache_write_case(cache: CacheType, has_norm: bool) -> Case {
 }
 
 /// `group` query heads to each of two key/value heads.
-fn attention_case(cache: CacheType, group: u32, n_splits: u32, rows: Vec<u32>) -> Case {
+fn attention_case(
+    cache: CacheType,
+    slots: Slots,
+    group: u32,
+    n_splits: u32,
+    rows: Vec<u32>,
+) -> Case {
     let params = attention::Params {
         rows: rows.len() as u32 / 2,
         n_heads: 2 * group,
@@ -305,6 +322,8 @@ fn attention_case(cache: CacheType, group: u32, n_splits: u32, rows: Vec<u32>) -
         window: 140,
         scale: 0.3,
         n_splits,
+        n_apart: u32::from(slots == Slots::Paths),
+        n_positions: if slots == Slots::Paths { N_CTX } else { 0 },
         ..Default::default()
     };
     let n_cached = 2 * N_CTX as usize * 192;
@@ -332,12 +351,29 @@ fn attention_case(cache: CacheType, group: u32, n_splits: u32, rows: Vec<u32>) -
         }
     };
     let n = (params.rows * params.n_heads) as usize;
-    let n_out = match n_splits {
-        1 => n * 96,
-        _ => n * n_splits as usize * attention::record_len(96) as usize,
+    let n_out = match params.has_records() {
+        false => n * 96,
+        true => n * (n_splits + params.n_apart) as usize * attention::record_len(96) as usize,
     };
-    let buffers = vec![rows, random(1, n * 96), cached(2), cached(3), zeros(n_out)];
-    case(Call::Attention(cache, params), buffers)
+    let buffers = [rows, random(1, n * 96), cached(2), cached(3)];
+    let mut bindings: Vec<_> = (1..).zip(buffers).collect();
+    if slots == Slots::Paths {
+        bindings.push((6, paths()));
+    }
+    bindings.push((7, zeros(n_out)));
+    let call = Call::Attention(attention::Form { cache, slots }, params);
+    Case { call, bindings }
+}
+
+/// Of three tokens two took the full branch.
+fn paths() -> Vec<u32> {
+    let mut n_dense = 0;
+    let word = |position: u32| {
+        let is_latent = position % 3 == 1;
+        n_dense += u32::from(!is_latent);
+        n_dense | if is_latent { paths::IS_LATENT } else { 0 }
+    };
+    (0..N_CTX).map(word).collect::<Vec<_>>().repeat(2)
 }
 
 /// Rows of a step, by sequence and position.

@@ -6,6 +6,7 @@
 mod common;
 mod gpu;
 
+mod arenas;
 mod attention;
 mod attention_wrong;
 mod cache_write;
