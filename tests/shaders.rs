@@ -280,9 +280,26 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 interleaved,
                 has_norm,
                 eps,
-                pad0,
-                pad1,
-                pad2
+                n_positions,
+                n_latent_ctx,
+                k_first
+            }),
+        ),
+        (
+            "cache_copy.Params",
+            layout!(cache_copy::Params {
+                rows,
+                qkv_cols,
+                kv_dim,
+                n_ctx,
+                n_latent_ctx,
+                n_positions,
+                latents_cols,
+                k_first,
+                k_cols,
+                v_first,
+                v_cols,
+                pad0
             }),
         ),
         (

@@ -12,6 +12,10 @@ fn path(sequence: u32, position: u32) -> u32 {
     return paths[sequence * params.n_positions + position];
 }
 
+fn is_latent(sequence: u32, position: u32) -> bool {
+    return (path(sequence, position) & IS_LATENT) != 0u;
+}
+
 // Dense rows among positions 0 to `position`.
 fn n_dense(sequence: u32, position: u32) -> u32 {
     return path(sequence, position) & N_DENSE;

@@ -2,8 +2,8 @@
 //! proves once for each dispatch what the device would otherwise check at each access.
 
 use super::{
-    CacheType, Call, PADDING, Row, add, attention, cache_write, embed, gated_act, gather_rows,
-    linear, quantize_rows, rms_norm, sample,
+    CacheType, Call, PADDING, Row, add, attention, cache_copy, cache_write, embed, gated_act,
+    gather_rows, linear, quantize_rows, rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;
@@ -62,7 +62,8 @@ impl Call {
                 needs
             }
             Call::QuantizeRows(p) => from_1(&quantize_rows::needs(p)),
-            Call::CacheWrite(cache, p) => from_1(&cache_write::needs(p, *cache, bounds)),
+            Call::CacheWrite(form, p) => cache_write::needs(*form, p, bounds),
+            Call::CacheCopy(form, p) => cache_copy::needs(*form, p, bounds),
             Call::Attention(form, p) => attention::needs(*form, p, bounds),
             Call::GatedAct(p) => from_1(&gated_act::needs(p)),
             Call::Add(p) => from_1(&add::needs(p)),

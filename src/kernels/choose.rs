@@ -2,10 +2,10 @@
 
 use super::linear::{Form, Input, Output, has_int8};
 use super::parts::{
-    attention_parts, cache_write_parts, form_name, kernel_part, linear_parts, reduce_part, text,
-    weight_parts, x_block_part,
+    attention_parts, cache_copy_parts, cache_write_parts, form_name, kernel_part, linear_parts,
+    reduce_part, text, weight_parts, x_block_part,
 };
-use super::{CacheType, Call, Slots, attention, cache_write};
+use super::{CacheType, Call, Slots, attention, cache_copy, cache_write};
 use crate::tensor::DType;
 
 /// What the kernels may use of a device.
@@ -122,15 +122,20 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 linear_parts(form),
                 MATMUL[usize::from(p.rows <= 32)],
             ),
-            Call::CacheWrite(cache, ref p) => {
+            Call::CacheWrite(form, ref p) => {
                 of_shape = cache_write::constants(p);
                 let norm = if p.has_norm != 0 { "_norm" } else { "" };
                 (
-                    format!("{}_{}{norm}", cache.name(), p.head_dim),
-                    cache_write_parts(cache, p, capabilities),
+                    format!("{}_{}{norm}", form.name(), p.head_dim),
+                    cache_write_parts(form, p, capabilities),
                     &of_shape,
                 )
             }
+            Call::CacheCopy(form, _) => (
+                format!("{}_{}", form.values.name(), form.latents.name()),
+                cache_copy_parts(form),
+                &[("WG", 64)],
+            ),
             Call::Attention(form, ref p) => {
                 of_shape = attention::constants(p, capabilities);
                 (
@@ -276,8 +281,15 @@ pub fn every_shader() -> Vec<Shader> {
                 has_norm,
                 ..Zeroable::zeroed()
             };
-            calls.push(Call::CacheWrite(cache, params));
+            calls.push(Call::CacheWrite(cache_write::Form::plain(cache), params));
+            let slots = Slots::Paths;
+            calls.push(Call::CacheWrite(cache_write::Form { cache, slots }, params));
         }
+        let form = cache_copy::Form {
+            values: cache,
+            latents: CacheType::F16,
+        };
+        calls.push(Call::CacheCopy(form, Zeroable::zeroed()));
         for (rows, n_heads, head_dim) in [(1, 4, 32), (1, 8, 32), (32, 4, 32), (1, 4, 36)] {
             let params = attention::Params {
                 rows,

@@ -7,6 +7,7 @@
 pub mod add;
 pub mod attention;
 mod bounds;
+pub mod cache_copy;
 pub mod cache_write;
 mod choose;
 pub mod embed;
@@ -110,7 +111,9 @@ pub enum Call {
     /// See [`quantize_rows`].
     QuantizeRows(quantize_rows::Params),
     /// See [`cache_write`].
-    CacheWrite(CacheType, cache_write::Params),
+    CacheWrite(cache_write::Form, cache_write::Params),
+    /// See [`cache_copy`].
+    CacheCopy(cache_copy::Form, cache_copy::Params),
     /// See [`attention`].
     Attention(attention::Form, attention::Params),
     /// See [`gated_act`].
@@ -134,6 +137,7 @@ impl Call {
             Call::MatMul(..) => "matmul",
             Call::QuantizeRows(_) => "quantize_rows",
             Call::CacheWrite(..) => "cache_write",
+            Call::CacheCopy(..) => "cache_copy",
             Call::Attention(..) => "attention",
             Call::GatedAct(_) => "gated_act",
             Call::Add(_) => "add",
@@ -145,8 +149,10 @@ impl Call {
     /// How many of the last bindings are written: one, but for the sampler and the cache.
     pub fn n_written(&self) -> usize {
         match self {
-            Call::Sample(_) => 3,      // The tokens, its scores, what was drawn.
+            Call::Sample(_) => 3, // The tokens, its scores, what was drawn.
+            Call::CacheWrite(form, _) if form.slots == Slots::Paths => 2, // The queries and keys.
             Call::CacheWrite(..) => 3, // The queries, keys and values.
+            Call::CacheCopy(..) => 2, // Latents and values.
             _ => 1,
         }
     }
@@ -159,6 +165,7 @@ impl Call {
             Call::MatVec(_, p) | Call::MatMul(_, p) => bytemuck::bytes_of(p),
             Call::QuantizeRows(p) => bytemuck::bytes_of(p),
             Call::CacheWrite(_, p) => bytemuck::bytes_of(p),
+            Call::CacheCopy(_, p) => bytemuck::bytes_of(p),
             Call::Attention(_, p) => bytemuck::bytes_of(p),
             Call::GatedAct(p) => bytemuck::bytes_of(p),
             Call::Add(p) => bytemuck::bytes_of(p),
@@ -176,7 +183,8 @@ impl Call {
             Call::MatVec(_, p) => linear::matvec_workgroups(p, shader),
             Call::MatMul(_, p) => linear::matmul_workgroups(p, shader),
             Call::QuantizeRows(p) => quantize_rows::workgroups(p, wg),
-            Call::CacheWrite(_, p) => cache_write::workgroups(p),
+            Call::CacheWrite(form, p) => cache_write::workgroups(*form, p),
+            Call::CacheCopy(_, p) => cache_copy::workgroups(p, wg),
             Call::Attention(_, p) => attention::workgroups(p, shader),
             Call::GatedAct(p) => gated_act::workgroups(p, wg),
             Call::Add(p) => add::workgroups(p, wg),

@@ -1,25 +1,61 @@
 //! The files under `shaders/` that a kernel joins.
 
 use super::linear::{Form, Input, Output};
-use super::{CacheType, Capabilities, Slots, attention, cache_write};
+use super::{CacheType, Capabilities, Slots, attention, cache_copy, cache_write};
 use crate::tensor::DType;
 
 pub(super) fn cache_write_parts(
-    cache: CacheType,
+    form: cache_write::Form,
     params: &cache_write::Params,
     capabilities: &Capabilities,
 ) -> Vec<&'static str> {
-    let store = match cache {
-        CacheType::F32 => "lib/cache_store_f32.wgsl",
-        CacheType::F16 => "lib/cache_store_f16.wgsl",
-        CacheType::Q8 => "lib/cache_store_q8.wgsl",
-        CacheType::Q4 => "lib/cache_store_q4.wgsl",
-    };
-    let mut parts = vec!["lib/rows.wgsl", store];
+    let mut parts = vec!["lib/rows.wgsl"];
+    match form.slots {
+        Slots::Positions => {
+            parts.push("lib/place_positions.wgsl");
+            parts.extend(store_parts(form.cache, Some(form.cache)));
+        }
+        Slots::Paths => {
+            parts.extend(["lib/paths.wgsl", "lib/place_paths.wgsl"]);
+            parts.extend(store_parts(form.cache, None));
+        }
+    }
     if params.has_norm != 0 {
         parts.extend([reduce_part(capabilities), "lib/head_norm.wgsl"]);
     } else {
         parts.push("lib/head_plain.wgsl");
+    }
+    parts
+}
+
+pub(super) fn cache_copy_parts(form: cache_copy::Form) -> Vec<&'static str> {
+    let mut parts = vec!["lib/rows.wgsl", "lib/paths.wgsl"];
+    parts.extend(store_parts(form.latents, Some(form.values)));
+    parts
+}
+
+/// Writers of what a kernel keeps, and of values where it keeps them too.
+fn store_parts(stored: CacheType, values: Option<CacheType>) -> Vec<&'static str> {
+    let mut parts = vec![match stored {
+        CacheType::F32 => "lib/store_f32.wgsl",
+        CacheType::F16 => "lib/store_f16.wgsl",
+        CacheType::Q8 => "lib/store_q8.wgsl",
+        CacheType::Q4 => "lib/store_q4.wgsl",
+    }];
+    parts.extend(values.map(|values| match values {
+        CacheType::F32 => "lib/store_values_f32.wgsl",
+        CacheType::F16 => "lib/store_values_f16.wgsl",
+        CacheType::Q8 => "lib/store_values_q8.wgsl",
+        CacheType::Q4 => "lib/store_values_q4.wgsl",
+    }));
+    for (cache, pack) in [
+        (CacheType::F16, "lib/pack_f16.wgsl"),
+        (CacheType::Q8, "lib/pack_q8.wgsl"),
+        (CacheType::Q4, "lib/pack_q4.wgsl"),
+    ] {
+        if stored == cache || values == Some(cache) {
+            parts.push(pack);
+        }
     }
     parts
 }
@@ -210,10 +246,6 @@ texts![
     "lib/cache_values_f32.wgsl",
     "lib/cache_values_q4.wgsl",
     "lib/cache_values_q8.wgsl",
-    "lib/cache_store_f16.wgsl",
-    "lib/cache_store_f32.wgsl",
-    "lib/cache_store_q4.wgsl",
-    "lib/cache_store_q8.wgsl",
     "lib/dot.wgsl",
     "lib/halves.wgsl",
     "lib/input_int8.wgsl",
@@ -230,12 +262,25 @@ texts![
     "lib/output_add.wgsl",
     "lib/output_gated.wgsl",
     "lib/output_plain.wgsl",
+    "lib/pack_f16.wgsl",
+    "lib/pack_q4.wgsl",
+    "lib/pack_q8.wgsl",
     "lib/paths.wgsl",
+    "lib/place_paths.wgsl",
+    "lib/place_positions.wgsl",
     "lib/reduce.wgsl",
     "lib/reduce_subgroup.wgsl",
     "lib/rows.wgsl",
     "lib/share.wgsl",
     "lib/share_subgroup.wgsl",
+    "lib/store_f16.wgsl",
+    "lib/store_f32.wgsl",
+    "lib/store_q4.wgsl",
+    "lib/store_q8.wgsl",
+    "lib/store_values_f16.wgsl",
+    "lib/store_values_f32.wgsl",
+    "lib/store_values_q4.wgsl",
+    "lib/store_values_q8.wgsl",
     "lib/unpack_quad.wgsl",
     "lib/weight_16_bit.wgsl",
     "lib/weight_bf16.wgsl",
@@ -254,6 +299,7 @@ texts![
     "attention.wgsl",
     "attention_lane.wgsl",
     "attention_tile.wgsl",
+    "cache_copy.wgsl",
     "cache_write.wgsl",
     "embed.wgsl",
     "gated_act.wgsl",

@@ -92,17 +92,16 @@ impl<'a> Lowering<'a> {
                     eps: norm.map_or(0.0, |norm| norm.eps),
                     ..Default::default()
                 };
-                let buffers = [
+                let inputs = [
                     Buffer::Rows,
                     rope.map_or(Buffer::Zero, Buffer::RopeTable),
                     self.value(qkv),
                     norm.map_or(Buffer::Zero, |norm| vector(norm.q)),
                     norm.map_or(Buffer::Zero, |norm| vector(norm.k)),
-                    y,
-                    Buffer::Keys(layer),
-                    Buffer::Values(layer),
                 ];
-                self.call(Call::CacheWrite(self.settings.cache, call), &buffers);
+                let outputs = [(7, y), (8, Buffer::Keys(layer)), (9, Buffer::Values(layer))];
+                let form = cache_write::Form::plain(self.settings.cache);
+                self.call_at(Call::CacheWrite(form, call), &inputs, &outputs);
             }
             Op::Attention {
                 layer,

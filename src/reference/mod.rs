@@ -6,6 +6,7 @@
 mod add;
 mod attention;
 mod bandwidth;
+mod cache_copy;
 mod cache_write;
 mod embed;
 mod gated_act;
@@ -20,6 +21,7 @@ mod state;
 pub use add::add;
 pub use attention::{attention, merge};
 pub use bandwidth::copy_bandwidth;
+pub use cache_copy::cache_copy;
 pub use cache_write::{cache_read, cache_write};
 pub use embed::embed;
 pub use gated_act::gated_act;

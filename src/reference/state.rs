@@ -9,7 +9,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use super::{Inputs, Packed};
 use crate::graph::{Graph, RopeId, WeightId};
 use crate::kernels::linear::{Input, Output};
-use crate::kernels::{Call, Row, sample::Sampler};
+use crate::kernels::{Call, Row, Slots, sample::Sampler};
 use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout, int8_bytes};
 
 /// Packed parameters, shared by all sessions of a model.
@@ -218,19 +218,30 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
         Call::QuantizeRows(p) => {
             super::quantize_rows(p, f32s(inputs[0]), bytemuck::cast_slice_mut(y));
         }
-        Call::CacheWrite(cache, p) => {
+        Call::CacheWrite(form, p) => {
             let (q, keys) = others.split_at_mut(1);
+            let paths = inputs.get(5).copied().unwrap_or(&[]);
+            let (keys, values): (&mut [u32], &mut [u32]) = match form.slots {
+                Slots::Positions => (keys[0], last),
+                Slots::Paths => (last, &mut []),
+            };
             super::cache_write(
-                *cache,
+                *form,
                 p,
                 rows(inputs[0]),
                 cast_slice(inputs[1]),
                 f32s(inputs[2]),
                 [f32s(inputs[3]), f32s(inputs[4])],
+                paths,
                 cast_slice_mut(q[0]),
-                keys[0],
-                last,
+                keys,
+                values,
             );
+        }
+        Call::CacheCopy(form, p) => {
+            let (qkv, latents) = (f32s(inputs[1]), f32s(inputs[2]));
+            let rows = rows(inputs[0]);
+            super::cache_copy(*form, p, rows, qkv, latents, inputs[3], others[0], last);
         }
         Call::Attention(form, p) => {
             let paths = inputs.get(4).copied().unwrap_or(&[]);

@@ -4,8 +4,8 @@ use half::f16;
 
 use crate::kernels::linear::{Form, Input, Output, has_int8};
 use crate::kernels::{
-    Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, cache_write, embed, forms,
-    gated_act, gather_rows, linear, paths, quantize_rows, rms_norm, sample,
+    Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, cache_copy, cache_write, embed,
+    forms, gated_act, gather_rows, linear, paths, quantize_rows, rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::{can_quantize, pack_row, packed_row, padded_cols, quantize_row};
@@ -57,8 +57,11 @@ pub(super) fn all() -> Vec<Case> {
         }
     }
     for cache in CacheType::ALL {
-        cases.push(cache_write_case(cache, false));
-        cases.push(cache_write_case(cache, true));
+        cases.push(cache_write_case(cache, Slots::Positions, false));
+        cases.push(cache_write_case(cache, Slots::Paths, false));
+        cases.push(cache_copy_case(cache));
+        cases.push(cache_write_case(cache, Slots::Positions, true));
+        cases.push(cache_write_case(cache, Slots::Paths, true));
         let few = rows(&FOUR_ROWS);
         cases.push(attention_case(cache, Slots::Positions, 3, 2, few.clone()));
         cases.push(attention_case(cache, Slots::Positions, 6, 1, few));
@@ -272,7 +275,7 @@ fn records(n_rows: u32, p: &linear::Params) -> Vec<u32> {
     bytemuck::pod_collect_to_vec(&values)
 }
 
-fn cache_write_case(cache: CacheType, has_norm: bool) -> Case {
+fn cache_write_case(cache: CacheType, slots: Slots, has_norm: bool) -> Case {
     let params = cache_write::Params {
         rows: 4,
         n_heads: 3,
@@ -283,7 +286,9 @@ fn cache_write_case(cache: CacheType, has_norm: bool) -> Case {
         interleaved: 0,
         has_norm: has_norm.into(),
         eps: 1e-5,
-        ..Default::default()
+        n_positions: N_CTX,
+        n_latent_ctx: N_CTX,
+        k_first: 2 * N_CTX,
     };
     let angles = (0..N_CTX)
         .flat_map(|position| (0..24).map(move |i| f64::from(position) / f64::from(1 << (i / 2))));
@@ -292,17 +297,50 @@ fn cache_write_case(cache: CacheType, has_norm: bool) -> Case {
         .collect();
     let cached = zeros(2 * N_CTX as usize * cache.row_bytes(2 * 96) as usize / 4);
     let n_gains = if has_norm { 96 } else { 1 };
-    let buffers = vec![
+    let inputs = [
         rows(&FOUR_ROWS),
         bytemuck::pod_collect_to_vec(&table),
         random(1, 4 * 7 * 96),
         random(2, n_gains),
         random(3, n_gains),
-        zeros(4 * 3 * 96),
-        cached.clone(),
-        cached,
     ];
-    case(Call::CacheWrite(cache, params), buffers)
+    let mut bindings: Vec<_> = (1..).zip(inputs).collect();
+    let q = zeros(4 * 3 * 96);
+    match slots {
+        Slots::Positions => bindings.extend([(7, q), (8, cached.clone()), (9, cached)]),
+        Slots::Paths => bindings.extend([(6, paths()), (7, q), (8, cached.repeat(2))]),
+    }
+    let call = Call::CacheWrite(cache_write::Form { cache, slots }, params);
+    Case { call, bindings }
+}
+
+fn cache_copy_case(values: CacheType) -> Case {
+    let latents = CacheType::F16;
+    let params = cache_copy::Params {
+        rows: 4,
+        qkv_cols: 800,
+        kv_dim: 192,
+        n_ctx: 100,
+        n_latent_ctx: 50,
+        n_positions: N_CTX,
+        latents_cols: 300,
+        k_first: 100,
+        k_cols: 64,
+        v_first: 200,
+        v_cols: 96,
+        pad0: 0,
+    };
+    let n_bytes = |n_rows: usize, cache: CacheType, cols| n_rows * cache.row_bytes(cols) as usize;
+    let bindings = vec![
+        (1, rows(&FOUR_ROWS)),
+        (2, random(1, 4 * 800)),
+        (3, random(2, 4 * 300)),
+        (6, paths()),
+        (8, zeros(n_bytes(2 * 50, latents, 160) / 4)),
+        (9, zeros(n_bytes(2 * 100, values, 192) / 4)),
+    ];
+    let call = Call::CacheCopy(cache_copy::Form { values, latents }, params);
+    Case { call, bindings }
 }
 
 /// `group` query heads to each of two key/value heads.

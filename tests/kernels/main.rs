@@ -9,6 +9,7 @@ mod gpu;
 mod arenas;
 mod attention;
 mod attention_wrong;
+mod cache_copy;
 mod cache_write;
 mod elementwise;
 mod embed;
