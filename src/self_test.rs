@@ -112,7 +112,11 @@ fn limit(call: &Call) -> f64 {
         Call::CacheWrite(form, _) => stored_limit(form.cache),
         Call::CacheCopy(form, _) => stored_limit(form.values).max(stored_limit(form.latents)),
         Call::QuantizeRows(_) => 1e-6,
-        Call::MatVec(..) | Call::MatMul(..) | Call::Attention(..) => 1e-10,
+        Call::MatVec(..)
+        | Call::MatMul(..)
+        | Call::Attention(..)
+        | Call::AttentionLatent(..)
+        | Call::LatentValues(..) => 1e-10,
         _ => 1e-12,
     }
 }

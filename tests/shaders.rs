@@ -334,6 +334,23 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
             }),
         ),
         (
+            "latent_values.Params",
+            layout!(latent_values::Params {
+                rows,
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                v_cols,
+                blocks,
+                w_first,
+                n_splits,
+                n_records,
+                has_bias,
+                pad0,
+                pad1
+            }),
+        ),
+        (
             "linear.Params",
             layout!(linear::Params {
                 rows,
@@ -406,7 +423,9 @@ fn host_key(shader: &Shader, name: &str) -> String {
         ("matvec" | "matvec_lane" | "matmul" | "matmul_int8" | "matmul_lane", _) => {
             format!("linear.{name}")
         }
-        ("attention_lane" | "attention_tile", _) => format!("attention.{name}"),
+        ("attention_lane" | "attention_latent" | "attention_tile", _) => {
+            format!("attention.{name}")
+        }
         (kernel, _) => format!("{kernel}.{name}"),
     }
 }

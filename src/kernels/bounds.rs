@@ -2,8 +2,8 @@
 //! proves once for each dispatch what the device would otherwise check at each access.
 
 use super::{
-    CacheType, Call, PADDING, Row, add, attention, cache_copy, cache_write, embed, gated_act,
-    gather_rows, linear, quantize_rows, rms_norm, sample,
+    CacheType, Call, PADDING, Row, add, attention, attention_latent, cache_copy, cache_write,
+    embed, gated_act, gather_rows, latent_values, linear, quantize_rows, rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;
@@ -65,6 +65,12 @@ impl Call {
             Call::CacheWrite(form, p) => cache_write::needs(*form, p, bounds),
             Call::CacheCopy(form, p) => cache_copy::needs(*form, p, bounds),
             Call::Attention(form, p) => attention::needs(*form, p, bounds),
+            Call::AttentionLatent(form, p) => attention_latent::needs(*form, p, bounds),
+            Call::LatentValues(dtype, p) => {
+                let mut needs = weighted(*dtype, latent_values::weight_rows(p), p.blocks, &[]);
+                needs.extend(latent_values::needs(p));
+                needs
+            }
             Call::GatedAct(p) => from_1(&gated_act::needs(p)),
             Call::Add(p) => from_1(&add::needs(p)),
             Call::GatherRows(p) => from_1(&gather_rows::needs(p, bounds)),

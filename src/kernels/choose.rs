@@ -2,10 +2,10 @@
 
 use super::linear::{Form, Input, Output, has_int8};
 use super::parts::{
-    attention_parts, cache_copy_parts, cache_write_parts, form_name, kernel_part, linear_parts,
-    reduce_part, text, weight_parts, x_block_part,
+    attention_latent_parts, attention_parts, cache_copy_parts, cache_write_parts, form_name,
+    kernel_part, linear_parts, reduce_part, text, weight_parts, x_block_part,
 };
-use super::{CacheType, Call, Slots, attention, cache_copy, cache_write};
+use super::{CacheType, Call, Slots, attention, attention_latent, cache_copy, cache_write};
 use crate::tensor::DType;
 
 /// What the kernels may use of a device.
@@ -144,6 +144,24 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                     &of_shape,
                 )
             }
+            Call::AttentionLatent(form, ref p) => {
+                of_shape = attention_latent::constants(p);
+                (
+                    format!(
+                        "{}_{}_{}",
+                        form.keys.name(),
+                        form.latents.name(),
+                        p.head_dim
+                    ),
+                    attention_latent_parts(form, p, capabilities),
+                    &of_shape,
+                )
+            }
+            Call::LatentValues(dtype, _) => (
+                dtype.name().to_owned(),
+                weight_parts(dtype).to_vec(),
+                &[("WG", 64)],
+            ),
             Call::GatedAct(_) => (String::new(), vec!["lib/activation.wgsl"], &[("WG", 64)]),
             Call::Add(_) | Call::GatherRows(_) | Call::QuantizeRows(_) => {
                 (String::new(), vec![], &[("WG", 64)])
@@ -256,6 +274,7 @@ pub fn every_shader() -> Vec<Shader> {
     ];
     for dtype in DType::ALL {
         calls.push(Call::Embed(dtype, Zeroable::zeroed()));
+        calls.push(Call::LatentValues(dtype, Zeroable::zeroed()));
         for form in forms(dtype) {
             calls.push(Call::MatVec(form, Zeroable::zeroed()));
             // Many rows take their input as it is.
@@ -290,6 +309,16 @@ pub fn every_shader() -> Vec<Shader> {
             latents: CacheType::F16,
         };
         calls.push(Call::CacheCopy(form, Zeroable::zeroed()));
+        let form = attention_latent::Form {
+            keys: cache,
+            latents: CacheType::F16,
+        };
+        let params = attention::Params {
+            head_dim: 32,
+            v_cols: 32,
+            ..Zeroable::zeroed()
+        };
+        calls.push(Call::AttentionLatent(form, params));
         for (rows, n_heads, head_dim) in [(1, 4, 32), (1, 8, 32), (32, 4, 32), (1, 4, 36)] {
             let params = attention::Params {
                 rows,

@@ -6,6 +6,7 @@
 
 pub mod add;
 pub mod attention;
+pub mod attention_latent;
 mod bounds;
 pub mod cache_copy;
 pub mod cache_write;
@@ -13,6 +14,7 @@ mod choose;
 pub mod embed;
 pub mod gated_act;
 pub mod gather_rows;
+pub mod latent_values;
 pub mod linear;
 mod parts;
 pub mod paths;
@@ -116,6 +118,10 @@ pub enum Call {
     CacheCopy(cache_copy::Form, cache_copy::Params),
     /// See [`attention`].
     Attention(attention::Form, attention::Params),
+    /// See [`attention_latent`].
+    AttentionLatent(attention_latent::Form, attention::Params),
+    /// See [`latent_values`]; with the format of `B_v`.
+    LatentValues(DType, latent_values::Params),
     /// See [`gated_act`].
     GatedAct(gated_act::Params),
     /// See [`add`].
@@ -139,6 +145,8 @@ impl Call {
             Call::CacheWrite(..) => "cache_write",
             Call::CacheCopy(..) => "cache_copy",
             Call::Attention(..) => "attention",
+            Call::AttentionLatent(..) => "attention_latent",
+            Call::LatentValues(..) => "latent_values",
             Call::GatedAct(_) => "gated_act",
             Call::Add(_) => "add",
             Call::GatherRows(_) => "gather_rows",
@@ -167,6 +175,8 @@ impl Call {
             Call::CacheWrite(_, p) => bytemuck::bytes_of(p),
             Call::CacheCopy(_, p) => bytemuck::bytes_of(p),
             Call::Attention(_, p) => bytemuck::bytes_of(p),
+            Call::AttentionLatent(_, p) => bytemuck::bytes_of(p),
+            Call::LatentValues(_, p) => bytemuck::bytes_of(p),
             Call::GatedAct(p) => bytemuck::bytes_of(p),
             Call::Add(p) => bytemuck::bytes_of(p),
             Call::GatherRows(p) => bytemuck::bytes_of(p),
@@ -186,6 +196,8 @@ impl Call {
             Call::CacheWrite(form, p) => cache_write::workgroups(*form, p),
             Call::CacheCopy(_, p) => cache_copy::workgroups(p, wg),
             Call::Attention(_, p) => attention::workgroups(p, shader),
+            Call::AttentionLatent(_, p) => attention_latent::workgroups(p),
+            Call::LatentValues(_, p) => latent_values::workgroups(p, wg),
             Call::GatedAct(p) => gated_act::workgroups(p, wg),
             Call::Add(p) => add::workgroups(p, wg),
             Call::GatherRows(p) => gather_rows::workgroups(p, wg),

@@ -1,7 +1,7 @@
 //! The files under `shaders/` that a kernel joins.
 
 use super::linear::{Form, Input, Output};
-use super::{CacheType, Capabilities, Slots, attention, cache_copy, cache_write};
+use super::{CacheType, Capabilities, Slots, attention, attention_latent, cache_copy, cache_write};
 use crate::tensor::DType;
 
 pub(super) fn cache_write_parts(
@@ -80,6 +80,22 @@ pub(super) fn attention_parts(
     let mut parts = vec!["lib/rows.wgsl", "lib/attention.wgsl", together];
     parts.extend(keys);
     parts.extend(cached_parts(form.cache, params.head_dim, form.cache));
+    parts
+}
+
+pub(super) fn attention_latent_parts(
+    form: attention_latent::Form,
+    params: &attention::Params,
+    capabilities: &Capabilities,
+) -> Vec<&'static str> {
+    let mut parts = vec![
+        "lib/rows.wgsl",
+        "lib/paths.wgsl",
+        "lib/attention.wgsl",
+        "lib/keys_latent.wgsl",
+        reduce_part(capabilities),
+    ];
+    parts.extend(cached_parts(form.keys, params.head_dim, form.latents));
     parts
 }
 
@@ -256,6 +272,7 @@ texts![
     "lib/head_plain.wgsl",
     "lib/k_scales.wgsl",
     "lib/keys_dense.wgsl",
+    "lib/keys_latent.wgsl",
     "lib/keys_positions.wgsl",
     "lib/linear.wgsl",
     "lib/nibbles.wgsl",
@@ -298,12 +315,14 @@ texts![
     "add.wgsl",
     "attention.wgsl",
     "attention_lane.wgsl",
+    "attention_latent.wgsl",
     "attention_tile.wgsl",
     "cache_copy.wgsl",
     "cache_write.wgsl",
     "embed.wgsl",
     "gated_act.wgsl",
     "gather_rows.wgsl",
+    "latent_values.wgsl",
     "matmul.wgsl",
     "matmul_int8.wgsl",
     "matmul_lane.wgsl",

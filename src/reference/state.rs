@@ -248,6 +248,14 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
             let (q, k, v) = (f32s(inputs[1]), inputs[2], inputs[3]);
             super::attention(*form, p, rows(inputs[0]), q, k, v, paths, y);
         }
+        Call::AttentionLatent(form, p) => {
+            let (q, k, c) = (f32s(inputs[1]), inputs[2], inputs[3]);
+            super::attention_latent(*form, p, rows(inputs[0]), q, k, c, inputs[4], y);
+        }
+        Call::LatentValues(dtype, p) => {
+            let (w, rest) = weight(inputs, dtype.is_quantized());
+            super::latent_values(*dtype, p, w, f32s(rest[0]), f32s(rest[1]), y);
+        }
         Call::GatedAct(p) => super::gated_act(p, f32s(inputs[0]), y),
         Call::Add(p) => super::add(p, f32s(inputs[0]), f32s(inputs[1]), y),
         Call::GatherRows(p) => super::gather_rows(p, inputs[0], f32s(inputs[1]), y),

@@ -4,8 +4,9 @@ use half::f16;
 
 use crate::kernels::linear::{Form, Input, Output, has_int8};
 use crate::kernels::{
-    Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, cache_copy, cache_write, embed,
-    forms, gated_act, gather_rows, linear, paths, quantize_rows, rms_norm, sample,
+    Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, attention_latent, cache_copy,
+    cache_write, embed, forms, gated_act, gather_rows, latent_values, linear, paths, quantize_rows,
+    rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::{can_quantize, pack_row, packed_row, padded_cols, quantize_row};
@@ -43,6 +44,7 @@ pub(super) fn all() -> Vec<Case> {
     ];
     for dtype in DType::ALL {
         cases.push(embed_case(dtype));
+        cases.push(latent_values_case(dtype));
         for form in forms(dtype) {
             cases.push(linear_case(form, 2, Call::MatVec));
         }
@@ -60,6 +62,7 @@ pub(super) fn all() -> Vec<Case> {
         cases.push(cache_write_case(cache, Slots::Positions, false));
         cases.push(cache_write_case(cache, Slots::Paths, false));
         cases.push(cache_copy_case(cache));
+        cases.push(attention_latent_case(cache));
         cases.push(cache_write_case(cache, Slots::Positions, true));
         cases.push(cache_write_case(cache, Slots::Paths, true));
         let few = rows(&FOUR_ROWS);
@@ -412,6 +415,59 @@ fn paths() -> Vec<u32> {
         n_dense | if is_latent { paths::IS_LATENT } else { 0 }
     };
     (0..N_CTX).map(word).collect::<Vec<_>>().repeat(2)
+}
+
+/// Latent rows of two columns, of which the second are values.
+fn attention_latent_case(keys: CacheType) -> Case {
+    let dense = attention_case(keys, Slots::Paths, 3, 2, rows(&FOUR_ROWS));
+    let Call::Attention(_, params) = dense.call else {
+        unreachable!("an attention")
+    };
+    let params = attention::Params {
+        n_apart: 0,
+        latent_cols: 96,
+        v_first: 32,
+        v_cols: 64,
+        ..params
+    };
+    let latents = CacheType::F32;
+    let call = Call::AttentionLatent(attention_latent::Form { keys, latents }, params);
+    let n_out = 4 * params.n_splits * params.n_heads * attention::record_len(64);
+    let mut bindings = dense.bindings;
+    for (binding, words) in &mut bindings {
+        match binding {
+            4 => *words = random(3, 2 * N_CTX as usize * 96),
+            7 => *words = zeros(n_out as usize),
+            _ => {}
+        }
+    }
+    Case { call, bindings }
+}
+
+/// Three rows of which each has two splits.
+fn latent_values_case(dtype: DType) -> Case {
+    let params = latent_values::Params {
+        rows: 3,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 8,
+        v_cols: COLS,
+        blocks: (padded_cols(dtype, COLS as usize) / 32) as u32,
+        w_first: 1,
+        n_splits: 2,
+        n_records: 3,
+        has_bias: 1,
+        ..Default::default()
+    };
+    let z = linear::Params {
+        cols: 4 * COLS,
+        head_dim: COLS,
+        n_splits: 2,
+        ..Default::default()
+    };
+    let n_out = 3 * 3 * 4 * attention::record_len(8) as usize;
+    let rest = vec![(3, records(3, &z)), (4, random(2, 16)), (7, zeros(n_out))];
+    with_weight(Call::LatentValues(dtype, params), dtype, 17, rest)
 }
 
 /// Rows of a step, by sequence and position.

@@ -13,6 +13,7 @@ mod cache_copy;
 mod cache_write;
 mod elementwise;
 mod embed;
+mod latent;
 mod linear;
 mod rms_norm;
 mod sample;
