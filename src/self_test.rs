@@ -116,6 +116,7 @@ fn limit(call: &Call) -> f64 {
         | Call::MatMul(..)
         | Call::Attention(..)
         | Call::AttentionLatent(..)
+        | Call::AttentionMerge(..)
         | Call::LatentValues(..) => 1e-10,
         _ => 1e-12,
     }

@@ -269,6 +269,19 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
             }),
         ),
         (
+            "attention_merge.Params",
+            layout!(attention_merge::Params {
+                rows,
+                cols,
+                head_dim,
+                n_splits,
+                n_apart,
+                pad0,
+                pad1,
+                pad2
+            }),
+        ),
+        (
             "cache_write.Params",
             layout!(cache_write::Params {
                 rows,

@@ -2,8 +2,9 @@
 //! proves once for each dispatch what the device would otherwise check at each access.
 
 use super::{
-    CacheType, Call, PADDING, Row, add, attention, attention_latent, cache_copy, cache_write,
-    embed, gated_act, gather_rows, latent_values, linear, quantize_rows, rms_norm, sample,
+    CacheType, Call, PADDING, Row, add, attention, attention_latent, attention_merge, cache_copy,
+    cache_write, embed, gated_act, gather_rows, latent_values, linear, quantize_rows, rms_norm,
+    sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;
@@ -66,6 +67,7 @@ impl Call {
             Call::CacheCopy(form, p) => cache_copy::needs(*form, p, bounds),
             Call::Attention(form, p) => attention::needs(*form, p, bounds),
             Call::AttentionLatent(form, p) => attention_latent::needs(*form, p, bounds),
+            Call::AttentionMerge(p) => attention_merge::needs(p),
             Call::LatentValues(dtype, p) => {
                 let mut needs = weighted(*dtype, latent_values::weight_rows(p), p.blocks, &[]);
                 needs.extend(latent_values::needs(p));

@@ -157,6 +157,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                     &of_shape,
                 )
             }
+            Call::AttentionMerge(_) => (String::new(), vec!["lib/input_merge.wgsl"], &[("WG", 64)]),
             Call::LatentValues(dtype, _) => (
                 dtype.name().to_owned(),
                 weight_parts(dtype).to_vec(),
@@ -266,6 +267,7 @@ pub fn every_shader() -> Vec<Shader> {
     use bytemuck::Zeroable;
     let mut calls = vec![
         Call::RmsNorm(Zeroable::zeroed()),
+        Call::AttentionMerge(Zeroable::zeroed()),
         Call::GatedAct(Zeroable::zeroed()),
         Call::Add(Zeroable::zeroed()),
         Call::GatherRows(Zeroable::zeroed()),

@@ -7,6 +7,7 @@
 pub mod add;
 pub mod attention;
 pub mod attention_latent;
+pub mod attention_merge;
 mod bounds;
 pub mod cache_copy;
 pub mod cache_write;
@@ -120,6 +121,8 @@ pub enum Call {
     Attention(attention::Form, attention::Params),
     /// See [`attention_latent`].
     AttentionLatent(attention_latent::Form, attention::Params),
+    /// See [`attention_merge`].
+    AttentionMerge(attention_merge::Params),
     /// See [`latent_values`]; with the format of `B_v`.
     LatentValues(DType, latent_values::Params),
     /// See [`gated_act`].
@@ -146,6 +149,7 @@ impl Call {
             Call::CacheCopy(..) => "cache_copy",
             Call::Attention(..) => "attention",
             Call::AttentionLatent(..) => "attention_latent",
+            Call::AttentionMerge(_) => "attention_merge",
             Call::LatentValues(..) => "latent_values",
             Call::GatedAct(_) => "gated_act",
             Call::Add(_) => "add",
@@ -176,6 +180,7 @@ impl Call {
             Call::CacheCopy(_, p) => bytemuck::bytes_of(p),
             Call::Attention(_, p) => bytemuck::bytes_of(p),
             Call::AttentionLatent(_, p) => bytemuck::bytes_of(p),
+            Call::AttentionMerge(p) => bytemuck::bytes_of(p),
             Call::LatentValues(_, p) => bytemuck::bytes_of(p),
             Call::GatedAct(p) => bytemuck::bytes_of(p),
             Call::Add(p) => bytemuck::bytes_of(p),
@@ -197,6 +202,7 @@ impl Call {
             Call::CacheCopy(_, p) => cache_copy::workgroups(p, wg),
             Call::Attention(_, p) => attention::workgroups(p, shader),
             Call::AttentionLatent(_, p) => attention_latent::workgroups(p),
+            Call::AttentionMerge(p) => attention_merge::workgroups(p, wg),
             Call::LatentValues(_, p) => latent_values::workgroups(p, wg),
             Call::GatedAct(p) => gated_act::workgroups(p, wg),
             Call::Add(p) => add::workgroups(p, wg),

@@ -316,6 +316,7 @@ texts![
     "attention.wgsl",
     "attention_lane.wgsl",
     "attention_latent.wgsl",
+    "attention_merge.wgsl",
     "attention_tile.wgsl",
     "cache_copy.wgsl",
     "cache_write.wgsl",

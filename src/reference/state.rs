@@ -252,6 +252,12 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
             let (q, k, c) = (f32s(inputs[1]), inputs[2], inputs[3]);
             super::attention_latent(*form, p, rows(inputs[0]), q, k, c, inputs[4], y);
         }
+        Call::AttentionMerge(p) => {
+            let [n_rows, n_splits, n_apart] = [p.rows, p.n_splits, p.n_apart].map(|n| n as usize);
+            let n_heads = (p.cols / p.head_dim) as usize;
+            let records = f32s(inputs[0]);
+            super::merge(n_rows, [n_splits, n_apart], n_heads, records, y);
+        }
         Call::LatentValues(dtype, p) => {
             let (w, rest) = weight(inputs, dtype.is_quantized());
             super::latent_values(*dtype, p, w, f32s(rest[0]), f32s(rest[1]), y);

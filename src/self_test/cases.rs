@@ -4,9 +4,9 @@ use half::f16;
 
 use crate::kernels::linear::{Form, Input, Output, has_int8};
 use crate::kernels::{
-    Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, attention_latent, cache_copy,
-    cache_write, embed, forms, gated_act, gather_rows, latent_values, linear, paths, quantize_rows,
-    rms_norm, sample,
+    Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, attention_latent,
+    attention_merge, cache_copy, cache_write, embed, forms, gated_act, gather_rows, latent_values,
+    linear, paths, quantize_rows, rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::{can_quantize, pack_row, packed_row, padded_cols, quantize_row};
@@ -36,6 +36,7 @@ const COLS: u32 = 768;
 pub(super) fn all() -> Vec<Case> {
     let mut cases = vec![
         rms_norm_case(),
+        attention_merge_case(),
         gated_act_case(),
         add_case(),
         gather_rows_case(),
@@ -442,6 +443,28 @@ fn attention_latent_case(keys: CacheType) -> Case {
         }
     }
     Case { call, bindings }
+}
+
+fn attention_merge_case() -> Case {
+    let x = linear::Params {
+        cols: COLS,
+        head_dim: 96,
+        n_splits: 3,
+        ..Default::default()
+    };
+    let params = attention_merge::Params {
+        rows: 3,
+        cols: COLS,
+        head_dim: 96,
+        n_splits: 2,
+        n_apart: 1,
+        ..Default::default()
+    };
+    let bindings = vec![(3, records(3, &x)), (7, zeros(3 * COLS as usize))];
+    Case {
+        call: Call::AttentionMerge(params),
+        bindings,
+    }
 }
 
 /// Three rows of which each has two splits.

@@ -8,7 +8,7 @@ use crate::weights::Weights;
 use crate::{SUMS, check, dirt, expect_caught, words};
 use deputy::kernels::attention::{Params, record_len};
 use deputy::kernels::attention_latent::Form;
-use deputy::kernels::{CacheType, Call, Row, Slots, attention, latent_values};
+use deputy::kernels::{CacheType, Call, Row, Slots, attention, attention_merge, latent_values};
 use deputy::reference::{self, Packed, merge};
 use deputy::tensor::DType;
 use deputy::tensor::quant::padded_cols;
@@ -224,6 +224,65 @@ fn two_arenas_merge_to_the_attention_over_one() {
         merge(rows.len(), [n_splits as usize, 1], 6, records, &mut merged);
         compare(&merged, &whole, SUMS).unwrap_or_else(|e| panic!("{share} %: {e}"));
     }
+}
+
+#[test]
+fn attention_merge_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for (rows, n_heads, head_dim, n_splits, n_apart) in [
+        (1, 1, 4, 1, 1),
+        (7, 6, 64, 1, 1),
+        (5, 3, 80, 4, 0),
+        (33, 2, 512, 3, 2),
+    ] {
+        let p = attention_merge::Params {
+            rows,
+            cols: n_heads * head_dim,
+            head_dim,
+            n_splits,
+            n_apart,
+            ..Default::default()
+        };
+        let call = Call::AttentionMerge(p);
+        for program in gpu.programs(&call) {
+            merge_case(gpu, &program, &p).unwrap_or_else(|e| panic!("{program} {p:?}: {e}"));
+            if rows > 1 && n_apart > 0 {
+                let broken = program.broken(
+                    "n_live + params.n_apart; i += 1u) {\n        let at",
+                    "n_live; i += 1u) {\n        let at",
+                );
+                expect_caught("attention_merge", "n_apart", merge_case(gpu, &broken, &p));
+                let broken = program.broken("i % n_quads", "i");
+                expect_caught("attention_merge", "i", merge_case(gpu, &broken, &p));
+            }
+        }
+    }
+}
+
+/// Of rows in turn all splits have keys, none, and one; of the records apart two in three.
+fn merge_case(gpu: &Gpu, program: &Program, p: &attention_merge::Params) -> Result<(), String> {
+    let n_records = (p.n_splits + p.n_apart) as usize;
+    let n_heads = (p.cols / p.head_dim) as usize;
+    let len = record_len(p.head_dim) as usize;
+    let mut x = random(1, p.rows as usize * n_records * n_heads * len);
+    for (i, record) in x.chunks_exact_mut(len).enumerate() {
+        let (row, s) = (i / n_heads / n_records, i / n_heads % n_records);
+        let is_apart = s >= p.n_splits as usize;
+        let state = &mut record[p.head_dim as usize..];
+        let n_live = [p.n_splits, 0, 1][row % 3];
+        let sum = if is_apart && row % 3 == 2 {
+            0.0
+        } else {
+            1.5 + state[1]
+        };
+        state.copy_from_slice(&[3.0 * state[0], sum, n_live as f32, 0.0]);
+    }
+    let (y, mut want) = dirt((p.rows * p.cols) as usize);
+    let args = [Arg::In(3, words(&x)), Arg::Out(7, &y)];
+    let got = gpu.run(program, &Call::AttentionMerge(*p), &args)?;
+    let records = [p.n_splits, p.n_apart].map(|n| n as usize);
+    merge(p.rows as usize, records, n_heads, &x, &mut want);
+    check(&got[0], &want, SUMS)
 }
 
 /// `B * c` of each row of `c`.
