@@ -110,6 +110,7 @@ fn limit(call: &Call) -> f64 {
         Call::Sample(_) => 0.0,
         // A value that f32 computes a hair apart may be stored as its neighbour.
         Call::CacheWrite(form, _) => stored_limit(form.cache),
+        Call::LatentKeys(form, _) => stored_limit(form.keys).max(1e-10),
         Call::CacheCopy(form, _) => stored_limit(form.values).max(stored_limit(form.latents)),
         Call::QuantizeRows(_) => 1e-6,
         Call::MatVec(..)

@@ -347,6 +347,27 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
             }),
         ),
         (
+            "latent_keys.Params",
+            layout!(latent_keys::Params {
+                rows,
+                n_sequences,
+                n_kv_heads,
+                head_dim,
+                n_ctx,
+                n_positions,
+                latent_cols,
+                k_first,
+                k_cols,
+                blocks,
+                w_first,
+                rotary_dim,
+                interleaved,
+                has_norm,
+                has_bias,
+                eps
+            }),
+        ),
+        (
             "latent_values.Params",
             layout!(latent_values::Params {
                 rows,

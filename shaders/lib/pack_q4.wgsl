@@ -23,10 +23,10 @@ fn pack_q4(lid: u32, quad: vec4<f32>) -> vec2<u32> {
     let most = max(max(high.x, high.y), max(high.z, high.w));
     let largest = select(least, most, most > -least);
     let inverse = select(-8.0 / largest, 0.0, largest == 0.0);
-    let word = nibbles(even * inverse) | (nibbles(odd * inverse) << 4u);
+    let word = pack_nibbles(even * inverse) | (pack_nibbles(odd * inverse) << 4u);
     return vec2(word, bitcast<u32>(largest / -8.0));
 }
 
-fn nibbles(x: vec4<f32>) -> u32 {
+fn pack_nibbles(x: vec4<f32>) -> u32 {
     return pack4xU8(vec4<u32>(clamp(round(x) + 8.0, vec4(0.0), vec4(15.0))));
 }

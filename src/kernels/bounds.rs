@@ -3,8 +3,8 @@
 
 use super::{
     CacheType, Call, PADDING, Row, add, attention, attention_latent, attention_merge, cache_copy,
-    cache_write, embed, gated_act, gather_rows, latent_values, linear, quantize_rows, rms_norm,
-    sample,
+    cache_write, embed, gated_act, gather_rows, latent_keys, latent_values, linear, quantize_rows,
+    rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;
@@ -68,6 +68,11 @@ impl Call {
             Call::Attention(form, p) => attention::needs(*form, p, bounds),
             Call::AttentionLatent(form, p) => attention_latent::needs(*form, p, bounds),
             Call::AttentionMerge(p) => attention_merge::needs(p),
+            Call::LatentKeys(form, p) => {
+                let mut needs = weighted(form.dtype, latent_keys::weight_rows(p), p.blocks, &[]);
+                needs.extend(latent_keys::needs(*form, p, bounds));
+                needs
+            }
             Call::LatentValues(dtype, p) => {
                 let mut needs = weighted(*dtype, latent_values::weight_rows(p), p.blocks, &[]);
                 needs.extend(latent_values::needs(p));

@@ -3,9 +3,11 @@
 use super::linear::{Form, Input, Output, has_int8};
 use super::parts::{
     attention_latent_parts, attention_parts, cache_copy_parts, cache_write_parts, form_name,
-    kernel_part, linear_parts, reduce_part, text, weight_parts, x_block_part,
+    kernel_part, latent_keys_parts, linear_parts, reduce_part, text, weight_parts, x_block_part,
 };
-use super::{CacheType, Call, Slots, attention, attention_latent, cache_copy, cache_write};
+use super::{
+    CacheType, Call, Slots, attention, attention_latent, cache_copy, cache_write, latent_keys,
+};
 use crate::tensor::DType;
 
 /// What the kernels may use of a device.
@@ -158,6 +160,15 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 )
             }
             Call::AttentionMerge(_) => (String::new(), vec!["lib/input_merge.wgsl"], &[("WG", 64)]),
+            Call::LatentKeys(form, ref p) => {
+                of_shape = latent_keys::constants(p);
+                let names = [form.dtype.name(), form.latents.name(), form.keys.name()];
+                (
+                    format!("{}_{}", names.join("_"), of_shape[1].1),
+                    latent_keys_parts(form, capabilities),
+                    &of_shape,
+                )
+            }
             Call::LatentValues(dtype, _) => (
                 dtype.name().to_owned(),
                 weight_parts(dtype).to_vec(),
@@ -277,6 +288,16 @@ pub fn every_shader() -> Vec<Shader> {
     for dtype in DType::ALL {
         calls.push(Call::Embed(dtype, Zeroable::zeroed()));
         calls.push(Call::LatentValues(dtype, Zeroable::zeroed()));
+        let form = latent_keys::Form {
+            dtype,
+            latents: CacheType::F16,
+            keys: CacheType::F32,
+        };
+        let params = latent_keys::Params {
+            head_dim: 32,
+            ..Zeroable::zeroed()
+        };
+        calls.push(Call::LatentKeys(form, params));
         for form in forms(dtype) {
             calls.push(Call::MatVec(form, Zeroable::zeroed()));
             // Many rows take their input as it is.

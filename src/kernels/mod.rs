@@ -15,6 +15,7 @@ mod choose;
 pub mod embed;
 pub mod gated_act;
 pub mod gather_rows;
+pub mod latent_keys;
 pub mod latent_values;
 pub mod linear;
 mod parts;
@@ -123,6 +124,8 @@ pub enum Call {
     AttentionLatent(attention_latent::Form, attention::Params),
     /// See [`attention_merge`].
     AttentionMerge(attention_merge::Params),
+    /// See [`latent_keys`].
+    LatentKeys(latent_keys::Form, latent_keys::Params),
     /// See [`latent_values`]; with the format of `B_v`.
     LatentValues(DType, latent_values::Params),
     /// See [`gated_act`].
@@ -150,6 +153,7 @@ impl Call {
             Call::Attention(..) => "attention",
             Call::AttentionLatent(..) => "attention_latent",
             Call::AttentionMerge(_) => "attention_merge",
+            Call::LatentKeys(..) => "latent_keys",
             Call::LatentValues(..) => "latent_values",
             Call::GatedAct(_) => "gated_act",
             Call::Add(_) => "add",
@@ -181,6 +185,7 @@ impl Call {
             Call::Attention(_, p) => bytemuck::bytes_of(p),
             Call::AttentionLatent(_, p) => bytemuck::bytes_of(p),
             Call::AttentionMerge(p) => bytemuck::bytes_of(p),
+            Call::LatentKeys(_, p) => bytemuck::bytes_of(p),
             Call::LatentValues(_, p) => bytemuck::bytes_of(p),
             Call::GatedAct(p) => bytemuck::bytes_of(p),
             Call::Add(p) => bytemuck::bytes_of(p),
@@ -203,6 +208,7 @@ impl Call {
             Call::Attention(_, p) => attention::workgroups(p, shader),
             Call::AttentionLatent(_, p) => attention_latent::workgroups(p),
             Call::AttentionMerge(p) => attention_merge::workgroups(p, wg),
+            Call::LatentKeys(_, p) => latent_keys::workgroups(p, shader),
             Call::LatentValues(_, p) => latent_values::workgroups(p, wg),
             Call::GatedAct(p) => gated_act::workgroups(p, wg),
             Call::Add(p) => add::workgroups(p, wg),

@@ -1,7 +1,10 @@
 //! The files under `shaders/` that a kernel joins.
 
 use super::linear::{Form, Input, Output};
-use super::{CacheType, Capabilities, Slots, attention, attention_latent, cache_copy, cache_write};
+use super::{
+    CacheType, Capabilities, Slots, attention, attention_latent, cache_copy, cache_write,
+    latent_keys,
+};
 use crate::tensor::DType;
 
 pub(super) fn cache_write_parts(
@@ -31,6 +34,26 @@ pub(super) fn cache_write_parts(
 pub(super) fn cache_copy_parts(form: cache_copy::Form) -> Vec<&'static str> {
     let mut parts = vec!["lib/rows.wgsl", "lib/paths.wgsl"];
     parts.extend(store_parts(form.latents, Some(form.values)));
+    parts
+}
+
+pub(super) fn latent_keys_parts(
+    form: latent_keys::Form,
+    capabilities: &Capabilities,
+) -> Vec<&'static str> {
+    let mut parts = vec![
+        "lib/rows.wgsl",
+        "lib/paths.wgsl",
+        reduce_part(capabilities),
+        values_part(form.latents),
+    ];
+    match form.latents {
+        CacheType::F16 => parts.push("lib/unpack_quad.wgsl"),
+        CacheType::Q4 => parts.push("lib/cache_nibbles.wgsl"),
+        CacheType::F32 | CacheType::Q8 => {}
+    }
+    parts.extend(store_parts(form.keys, None));
+    parts.extend(weight_parts(form.dtype));
     parts
 }
 
@@ -323,6 +346,7 @@ texts![
     "embed.wgsl",
     "gated_act.wgsl",
     "gather_rows.wgsl",
+    "latent_keys.wgsl",
     "latent_values.wgsl",
     "matmul.wgsl",
     "matmul_int8.wgsl",

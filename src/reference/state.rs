@@ -258,6 +258,12 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
             let records = f32s(inputs[0]);
             super::merge(n_rows, [n_splits, n_apart], n_heads, records, y);
         }
+        Call::LatentKeys(form, p) => {
+            let (w, rest) = weight(inputs, form.dtype.is_quantized());
+            let (table, vector) = (cast_slice(rest[2]), f32s(rest[4]));
+            let rows = rows(rest[0]);
+            super::latent_keys(*form, p, w, rows, rest[1], table, rest[3], vector, last);
+        }
         Call::LatentValues(dtype, p) => {
             let (w, rest) = weight(inputs, dtype.is_quantized());
             super::latent_values(*dtype, p, w, f32s(rest[0]), f32s(rest[1]), y);

@@ -5,8 +5,8 @@ use half::f16;
 use crate::kernels::linear::{Form, Input, Output, has_int8};
 use crate::kernels::{
     Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, attention_latent,
-    attention_merge, cache_copy, cache_write, embed, forms, gated_act, gather_rows, latent_values,
-    linear, paths, quantize_rows, rms_norm, sample,
+    attention_merge, cache_copy, cache_write, embed, forms, gated_act, gather_rows, latent_keys,
+    latent_values, linear, paths, quantize_rows, rms_norm, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::{can_quantize, pack_row, packed_row, padded_cols, quantize_row};
@@ -45,6 +45,7 @@ pub(super) fn all() -> Vec<Case> {
     ];
     for dtype in DType::ALL {
         cases.push(embed_case(dtype));
+        cases.push(latent_keys_case(dtype));
         cases.push(latent_values_case(dtype));
         for form in forms(dtype) {
             cases.push(linear_case(form, 2, Call::MatVec));
@@ -465,6 +466,45 @@ fn attention_merge_case() -> Case {
         call: Call::AttentionMerge(params),
         bindings,
     }
+}
+
+/// All latent rows of one sequence, and some of another.
+fn latent_keys_case(dtype: DType) -> Case {
+    let (latents, keys) = (CacheType::F16, CacheType::F32);
+    let params = latent_keys::Params {
+        rows: 4,
+        n_sequences: 2,
+        n_kv_heads: 2,
+        head_dim: 12,
+        n_ctx: 50,
+        n_positions: N_CTX,
+        latent_cols: COLS + 8,
+        k_first: 4,
+        k_cols: COLS,
+        blocks: (padded_cols(dtype, COLS as usize) / 32) as u32,
+        w_first: 1,
+        rotary_dim: 8,
+        has_bias: 1,
+        ..Default::default()
+    };
+    let c: Vec<f16> = floats(1, 100 * (COLS as usize + 8))
+        .into_iter()
+        .map(f16::from_f32)
+        .collect();
+    let rest = vec![
+        (3, rows(&FOUR_ROWS)),
+        (4, bytemuck::pod_collect_to_vec(&c)),
+        (5, random(2, (N_CTX * 8) as usize)),
+        (6, paths()),
+        (7, random(3, 24)),
+        (8, zeros(100 * 24)),
+    ];
+    let form = latent_keys::Form {
+        dtype,
+        latents,
+        keys,
+    };
+    with_weight(Call::LatentKeys(form, params), dtype, 25, rest)
 }
 
 /// Three rows of which each has two splits.

@@ -14,6 +14,7 @@ mod cache_write;
 mod elementwise;
 mod embed;
 mod latent;
+mod latent_keys;
 mod linear;
 mod rms_norm;
 mod sample;
