@@ -4,7 +4,7 @@
 // keys and values are read once for all of them; over tiles of WG keys with a running maximum
 // and sum (online softmax, Milakov & Gimelshein 2018). head_dim is 4 * QUADS, at most 4 * WG.
 // Dispatch (n_kv_heads * ceil(n_heads / n_kv_heads / (4 * FOURS)), n_splits, rows).
-// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/reduce*.wgsl.
+// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/keys_*.wgsl, lib/cache_*.wgsl, lib/reduce*.wgsl.
 // Host side: src/kernels/attention.rs. CPU twin: src/reference/attention.rs.
 
 override WG: u32 = 128u;
@@ -40,7 +40,7 @@ fn attention(
     let n_teams = WG / QUADS;
     let team = lid / QUADS;
     let quad = lid % QUADS;
-    let kv_first = cached_at(row, 0u, kv_head);
+    let kv_first = cached_at(row, kv_head);
     let kv_stride = params.n_kv_heads * QUADS;
     var most: array<vec4<f32>, MAX_FOURS>;
     var sums: array<vec4<f32>, MAX_FOURS>;
@@ -88,10 +88,10 @@ fn attention(
                 }
                 y[first + lid] = total / sum[i];
             }
-            if h < n_heads && lid < QUADS && split.z == 0u && params.n_splits == 1u {
+            if h < n_heads && lid < QUADS && split.z == 0u && !has_records() {
                 y[first + lid] = vec4(0.0);
             }
-            if h < n_heads && lid == 0u && params.n_splits > 1u {
+            if h < n_heads && lid == 0u && has_records() {
                 y[first + QUADS] = state(most[f][i], sum[i], split.z);
             }
             workgroupBarrier();

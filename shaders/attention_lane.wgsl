@@ -7,7 +7,7 @@
 // invocations, and an invocation a quad for the values, which needs none either; between the two the
 // eight share their weights. HEADS at most 4, QUADS at most 32; everything else stays in registers.
 // Dispatch (n_kv_heads * ceil(n_heads / n_kv_heads / HEADS), n_splits, rows).
-// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/share*.wgsl.
+// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/keys_*.wgsl, lib/cache_*.wgsl, lib/share*.wgsl.
 // Host side: src/kernels/attention.rs. CPU twin: src/reference/attention.rs.
 
 override WG: u32 = 8u;
@@ -40,7 +40,7 @@ fn attention_lane(
     if QUADS > 16u { queries_2 = share_queries(lid, q_first, 16u, last); }
     if QUADS > 24u { queries_3 = share_queries(lid, q_first, 24u, last); }
 
-    let kv_first = cached_at(row, 0u, kv_head);
+    let kv_first = cached_at(row, kv_head);
     let kv_stride = params.n_kv_heads * QUADS;
     var most = vec4(LEAST);
     var sum = vec4(0.0);
@@ -72,18 +72,18 @@ fn attention_lane(
     }
 
     let sums = added(share(lid, sum));
-    // A padding row has no keys: its result is zero.
+    // A row may have no keys: its result is zero.
     let factor = select(1.0 / sums, vec4(0.0), split.z == 0u);
     for (var i = 0u; i < HEADS; i += 1u) {
         let first = y_at(wg.z, wg.y, head + i);
         if i <= last {
-            if split.z > 0u || params.n_splits == 1u {
+            if split.z > 0u || !has_records() {
                 store_quad(first, lid, total_0[i] * factor[i]);
                 if QUADS > 8u { store_quad(first, lid + 8u, total_1[i] * factor[i]); }
                 if QUADS > 16u { store_quad(first, lid + 16u, total_2[i] * factor[i]); }
                 if QUADS > 24u { store_quad(first, lid + 24u, total_3[i] * factor[i]); }
             }
-            if params.n_splits > 1u && lid == 0u {
+            if has_records() && lid == 0u {
                 y[first + QUADS] = state(most[i], sums[i], split.z);
             }
         }

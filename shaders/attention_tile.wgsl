@@ -6,7 +6,7 @@
 // values pass through workgroup memory; an invocation has 4 rows, of their scores those of 2 keys,
 // of their results the quads of one column in sixteen. QUADS is at most 64.
 // Dispatch (n_heads, ceil(rows / (WG / 4)), 1).
-// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/cache_*.wgsl, lib/reduce*.wgsl.
+// Joins: lib/rows.wgsl, lib/attention.wgsl, lib/keys_*.wgsl, lib/cache_*.wgsl, lib/reduce*.wgsl.
 // Host side: src/kernels/attention.rs. CPU twin: src/reference/attention.rs.
 
 override WG: u32 = 128u;
@@ -40,7 +40,7 @@ fn attention_tile(
     while run < tile_end {
         let run_end = end_of_run(run, tile_end);
         let keys = vec2(keys_of(rows[run]).x, keys_of(rows[run_end - 1u]).y);
-        let kv_first = cached_at(rows[run], 0u, kv_head);
+        let kv_first = cached_at(rows[run], kv_head);
         // What each of the invocation's rows sees: nothing where it is not of this run.
         let a = keys_in_run(mine, run, run_end);
         let b = keys_in_run(mine + 1u, run, run_end);
@@ -48,7 +48,9 @@ fn attention_tile(
         let d = keys_in_run(mine + 3u, run, run_end);
         let starts = vec4(a.x, b.x, c.x, d.x);
         let ends = vec4(a.y, b.y, c.y, d.y);
-        for (var tile = keys.x / KEYS * KEYS; tile < keys.y; tile += KEYS) {
+        // A run without keys may stand anywhere in an arena.
+        let end = select(keys.y, 0u, keys.x == keys.y);
+        for (var tile = keys.x / KEYS * KEYS; tile < end; tile += KEYS) {
             var scores = array(vec4(0.0), vec4(0.0));
             for (var quad = 0u; quad < QUADS; quad += 8u) {
                 stage_rows(lid, wg.x, tile_first, quad);
@@ -84,12 +86,17 @@ fn attention_tile(
         run = run_end;
     }
     sum = lanes_sum(lid, LANES, sum);
-    // A padding row has no keys: its result is zero.
+    // A row may have no keys: its result is zero.
     let factor = select(1.0 / sum, vec4(0.0), sum == vec4(0.0));
-    store(wg.x, mine, column, shrunk(total_0, factor));
-    if QUADS > 16u { store(wg.x, mine, column + 16u, shrunk(total_1, factor)); }
-    if QUADS > 32u { store(wg.x, mine, column + 32u, shrunk(total_2, factor)); }
-    if QUADS > 48u { store(wg.x, mine, column + 48u, shrunk(total_3, factor)); }
+    let is_written = vec4(!has_records()) | (sum > vec4(0.0));
+    store(wg.x, mine, column, is_written, shrunk(total_0, factor));
+    if QUADS > 16u { store(wg.x, mine, column + 16u, is_written, shrunk(total_1, factor)); }
+    if QUADS > 32u { store(wg.x, mine, column + 32u, is_written, shrunk(total_2, factor)); }
+    if QUADS > 48u { store(wg.x, mine, column + 48u, is_written, shrunk(total_3, factor)); }
+    if column < 4u && mine + column < params.rows && has_records() {
+        let n_live = select(0u, 1u, sum[column] > 0.0);
+        y[y_at(mine + column, 0u, wg.x) + QUADS] = state(most[column], sum[column], n_live);
+    }
 }
 
 // Where the rows end that follow `run` in its sequence. Padding is a run of its own, without keys.
@@ -156,12 +163,12 @@ fn tile_values(lid: u32, first: u32, kv_stride: u32, tile: u32, keys: vec2<u32>,
 }
 
 // One quad of the results of four rows.
-fn store(head: u32, row: u32, quad: u32, results: mat4x4<f32>) {
+fn store(head: u32, row: u32, quad: u32, is_written: vec4<bool>, results: mat4x4<f32>) {
     if quad >= QUADS {
         return;
     }
     for (var i = 0u; i < 4u; i += 1u) {
-        if row + i < params.rows {
+        if row + i < params.rows && is_written[i] {
             y[y_at(row + i, 0u, head) + quad] = results[i];
         }
     }

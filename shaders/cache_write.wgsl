@@ -4,12 +4,13 @@
 //     rotary: for pair p, with (cos, sin) of the row's position, x[a] * cos - x[b] * sin and
 //             x[b] * cos + x[a] * sin, where (a, b) is (p, p + rotary_dim / 2), or (2p, 2p + 1)
 //             where `interleaved`; dimensions from rotary_dim on stay as they are
-// A padding row writes nothing into the cache; its queries are rotated as at position 0.
+// A padding row writes nothing into the cache; its queries are rotated as at position 0. In a routed
+// layer keys go to the arena of their row's branch, and values to none: see cache_copy.wgsl.
 //
 // The table is made on the host in f64: WGSL's own sin and cos promise only 2^-11.
 // One workgroup a head of a row, one invocation a quad. WG is at least head_dim / 4.
-// Dispatch (n_heads + 2 * n_kv_heads, rows, 1).
-// Joins: lib/rows.wgsl, lib/cache_store_*.wgsl, lib/head_plain.wgsl or lib/head_norm.wgsl.
+// Dispatch (n_heads + 2 * n_kv_heads, rows, 1), or (n_heads + n_kv_heads, rows, 1) in a routed layer.
+// Joins: lib/rows.wgsl, lib/place_*.wgsl, lib/store_*.wgsl, lib/head_plain.wgsl or lib/head_norm.wgsl.
 // Host side: src/kernels/cache_write.rs. CPU twin: src/reference/cache_write.rs.
 
 struct Params {
@@ -22,9 +23,9 @@ struct Params {
     interleaved: u32,
     has_norm: u32,
     eps: f32,
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
+    n_positions: u32,
+    n_latent_ctx: u32,
+    k_first: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,8 +34,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> qkv: array<vec4<f32>>;     // [rows, n_heads + 2 * n_kv_heads, head_dim]
 @group(0) @binding(4) var<storage, read> q_gains: array<vec4<f32>>; // [head_dim], or unused
 @group(0) @binding(5) var<storage, read> k_gains: array<vec4<f32>>; // [head_dim], or unused
-@group(0) @binding(6) var<storage, read_write> q: array<vec4<f32>>; // [rows, n_heads, head_dim]
-// keys and values at bindings 7 and 8                  [n_sequences, n_ctx, n_kv_heads, head_dim]
+// paths at binding 6 where they are needed
+@group(0) @binding(7) var<storage, read_write> q: array<vec4<f32>>; // [rows, n_heads, head_dim]
+// keys and values at bindings 8 and 9                  [n_sequences, n_ctx, n_kv_heads, head_dim]
 
 override WG: u32 = 16u;
 override PAIRS: u32 = 1u;
@@ -71,9 +73,9 @@ fn cache_write(
     } else {
         let is_key = wg.x < n_rotated;
         let kv_head = wg.x - select(n_rotated, params.n_heads, is_key);
-        let vector = (row.sequence * params.n_ctx + row.position) * params.n_kv_heads + kv_head;
-        let is_real = lid < n_quads && row.position != PADDING;
-        cache_store(lid, is_key, vector * n_quads + lid, quad, is_real);
+        let to = place(row);
+        let is_real = lid < n_quads && to != NOWHERE;
+        keep(lid, is_key, (to * params.n_kv_heads + kv_head) * n_quads + lid, quad, is_real);
     }
 }
 

@@ -109,11 +109,25 @@ fn limit(call: &Call) -> f64 {
     match call {
         Call::Sample(_) | Call::Route(_) | Call::PlaceRows(_) => 0.0,
         // A value that f32 computes a hair apart may be stored as its neighbour.
-        Call::CacheWrite(CacheType::F16 | CacheType::Q8, _) => 1e-6,
-        Call::CacheWrite(CacheType::Q4, _) => 1e-4,
+        Call::CacheWrite(form, _) => stored_limit(form.cache),
+        Call::LatentKeys(form, _) => stored_limit(form.keys).max(1e-10),
+        Call::CacheCopy(form, _) => stored_limit(form.values).max(stored_limit(form.latents)),
         Call::QuantizeRows(_) => 1e-6,
-        Call::MatVec(..) | Call::MatMul(..) | Call::Attention(..) => 1e-10,
+        Call::MatVec(..)
+        | Call::MatMul(..)
+        | Call::Attention(..)
+        | Call::AttentionLatent(..)
+        | Call::AttentionMerge(..)
+        | Call::LatentValues(..) => 1e-10,
         _ => 1e-12,
+    }
+}
+
+fn stored_limit(cache: CacheType) -> f64 {
+    match cache {
+        CacheType::F32 => 1e-12,
+        CacheType::F16 | CacheType::Q8 => 1e-6,
+        CacheType::Q4 => 1e-4,
     }
 }
 
@@ -156,14 +170,21 @@ fn values(call: &Call, outputs: &[Vec<u32>]) -> Vec<f64> {
             })
             .collect();
     }
-    if let Call::CacheWrite(cache, p) = call {
-        let mut cached = vec![0.0; p.head_dim as usize];
-        let head_words = cache.row_bytes(u64::from(p.head_dim)) as usize / 4;
-        for words in &outputs[1..] {
-            for head in 0..words.len() / head_words {
-                cache_read(*cache, words, head, &mut cached);
-                values.extend_from_slice(&cached);
-            }
+    let stored = match call {
+        Call::CacheWrite(form, p) => vec![(form.cache, p.head_dim); outputs.len() - 1],
+        Call::CacheCopy(form, p) => {
+            values.clear();
+            vec![(form.latents, p.k_cols + p.v_cols), (form.values, p.kv_dim)]
+        }
+        _ => vec![],
+    };
+    let first = outputs.len() - stored.len();
+    for ((cache, cols), words) in stored.into_iter().zip(&outputs[first..]) {
+        let mut cached = vec![0.0; cols as usize];
+        let row_words = cache.row_bytes(u64::from(cols)) as usize / 4;
+        for row in 0..words.len() / row_words {
+            cache_read(cache, words, row, &mut cached);
+            values.extend_from_slice(&cached);
         }
     }
     values.into_iter().map(f64::from).collect()
@@ -173,6 +194,7 @@ fn values(call: &Call, outputs: &[Vec<u32>]) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::kernels::linear::Form;
+    use crate::kernels::{attention, cache_write};
     use crate::tensor::DType;
 
     /// The first adapter; the kernels' own tests say where there is none.
@@ -243,8 +265,14 @@ mod tests {
                 Call::Embed(DType::BF16, p) => Call::Embed(DType::F16, p),
                 Call::MatVec(form, p) if form == bf16 => Call::MatVec(Form::plain(DType::F16), p),
                 Call::MatMul(form, p) if form == bf16 => Call::MatMul(Form::plain(DType::F16), p),
-                Call::CacheWrite(CacheType::F16, p) => Call::CacheWrite(CacheType::F32, p),
-                Call::Attention(CacheType::F16, p) => Call::Attention(CacheType::F32, p),
+                Call::CacheWrite(form, p) if form.cache == CacheType::F16 => {
+                    let cache = CacheType::F32;
+                    Call::CacheWrite(cache_write::Form { cache, ..form }, p)
+                }
+                Call::Attention(form, p) if form.cache == CacheType::F16 => {
+                    let cache = CacheType::F32;
+                    Call::Attention(attention::Form { cache, ..form }, p)
+                }
                 _ => continue,
             };
             for (call, ok) in [(case.call, true), (wrong, false)] {
@@ -254,6 +282,6 @@ mod tests {
             }
             n_caught += 1;
         }
-        assert_eq!(n_caught, 9);
+        assert_eq!(n_caught, 13);
     }
 }

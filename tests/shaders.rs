@@ -259,6 +259,23 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 scale,
                 softcap,
                 n_splits,
+                n_apart,
+                n_positions,
+                k_first,
+                latent_cols,
+                v_first,
+                v_cols,
+                pad0
+            }),
+        ),
+        (
+            "attention_merge.Params",
+            layout!(attention_merge::Params {
+                rows,
+                cols,
+                head_dim,
+                n_splits,
+                n_apart,
                 pad0,
                 pad1,
                 pad2
@@ -276,9 +293,26 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 interleaved,
                 has_norm,
                 eps,
-                pad0,
-                pad1,
-                pad2
+                n_positions,
+                n_latent_ctx,
+                k_first
+            }),
+        ),
+        (
+            "cache_copy.Params",
+            layout!(cache_copy::Params {
+                rows,
+                qkv_cols,
+                kv_dim,
+                n_ctx,
+                n_latent_ctx,
+                n_positions,
+                latents_cols,
+                k_first,
+                k_cols,
+                v_first,
+                v_cols,
+                pad0
             }),
         ),
         (
@@ -313,6 +347,44 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
             }),
         ),
         (
+            "latent_keys.Params",
+            layout!(latent_keys::Params {
+                rows,
+                n_sequences,
+                n_kv_heads,
+                head_dim,
+                n_ctx,
+                n_positions,
+                latent_cols,
+                k_first,
+                k_cols,
+                blocks,
+                w_first,
+                rotary_dim,
+                interleaved,
+                has_norm,
+                has_bias,
+                eps
+            }),
+        ),
+        (
+            "latent_values.Params",
+            layout!(latent_values::Params {
+                rows,
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                v_cols,
+                blocks,
+                w_first,
+                n_splits,
+                n_records,
+                has_bias,
+                pad0,
+                pad1
+            }),
+        ),
+        (
             "linear.Params",
             layout!(linear::Params {
                 rows,
@@ -328,6 +400,7 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 eps,
                 head_dim,
                 n_splits,
+                n_apart,
                 x_first,
                 x_cols,
                 is_ffn,
@@ -337,8 +410,7 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 low_outs,
                 low_cols,
                 pad0,
-                pad1,
-                pad2
+                pad1
             }),
         ),
         (
@@ -422,7 +494,9 @@ fn host_key(shader: &Shader, name: &str) -> String {
             format!("linear.{name}")
         }
         ("place_rows", _) => format!("route.{name}"),
-        ("attention_lane" | "attention_tile", _) => format!("attention.{name}"),
+        ("attention_lane" | "attention_latent" | "attention_tile", _) => {
+            format!("attention.{name}")
+        }
         (kernel, _) => format!("{kernel}.{name}"),
     }
 }

@@ -1,14 +1,14 @@
 // Params, bindings and splits of the attention kernels, over heads of 4 * QUADS elements:
 //     y[r, h, :] = sum over t of softmax_t(scale * dot(q[r, h, :], k[t, g, :])) * v[t, g, :]
-// over the cached positions t of row r's sequence, from max(0, position + 1 - window) to its
-// own position; g = h / (n_heads / n_kv_heads). With softcap > 0 a score s becomes
-// softcap * tanh(s / softcap). A padding row has no keys.
+// over the cached keys t that row r sees, which lib/keys_*.wgsl says; g = h / (n_heads / n_kv_heads).
+// With softcap > 0 a score s becomes softcap * tanh(s / softcap). A padding row has no keys.
 //
-// With n_splits > 1 a row's keys are shared out among splits, whole tiles of SPLIT_KEYS to each, and
+// With n_splits > 1, or n_apart > 0, a row's keys are shared out among splits, whole tiles of SPLIT_KEYS to each, and
 // y holds a record for each split and head: its own result, then (max, sum, n_live, 0), where max
 // and sum are those of its softmax and n_live says how many splits have keys. The others write
-// nothing; of a padding row the first writes four zeros. Host side: src/kernels/attention.rs.
-// Joins: lib/rows.wgsl.
+// nothing; of a row without keys the first writes four zeros. The n_apart records behind those of
+// the splits are written by others. Host side: src/kernels/attention.rs.
+// Joins: lib/rows.wgsl, lib/keys_*.wgsl.
 
 struct Params {
     rows: u32,
@@ -20,28 +20,27 @@ struct Params {
     scale: f32,
     softcap: f32,
     n_splits: u32,
+    n_apart: u32,
+    n_positions: u32,
+    k_first: u32,
+    latent_cols: u32,
+    v_first: u32,
+    v_cols: u32,
     pad0: u32,
-    pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;          // [rows]
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;       // [rows, n_heads, head_dim]
 // k and v at bindings 3 and 4                          [n_sequences, n_ctx, n_kv_heads, head_dim]
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // [rows, n_heads, head_dim], or
-                                                    // [rows, n_splits, n_heads, head_dim + 4]
+// paths at binding 6 where they are needed
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>; // [rows, n_heads, head_dim], or
+                                                    // [rows, n_splits + n_apart, n_heads, head_dim + 4]
 
 override QUADS: u32 = 16u;
 
 const SPLIT_KEYS: u32 = 128u;
 const LEAST: f32 = -3.0e38;
-
-// The keys that a row sees: from x to before y.
-fn keys_of(row: Row) -> vec2<u32> {
-    let end = select(row.position + 1u, 0u, row.position == PADDING);
-    return vec2(end - min(end, params.window), end);
-}
 
 // The keys of one split: from x to before y, and z, the number of splits that have keys.
 fn split_of(row: Row, split: u32) -> vec3<u32> {
@@ -53,15 +52,20 @@ fn split_of(row: Row, split: u32) -> vec3<u32> {
     return vec3(start, min(start + n_each, keys.y), (n_keys + n_each - 1u) / n_each);
 }
 
-// The first quad of a key or value head in the cache.
-fn cached_at(row: Row, position: u32, kv_head: u32) -> u32 {
-    return ((row.sequence * params.n_ctx + position) * params.n_kv_heads + kv_head) * QUADS;
+// The first quad of a key or value head of a sequence's first key.
+fn cached_at(row: Row, kv_head: u32) -> u32 {
+    return ((params.k_first + row.sequence * params.n_ctx) * params.n_kv_heads + kv_head) * QUADS;
+}
+
+// Whether y holds records.
+fn has_records() -> bool {
+    return params.n_splits + params.n_apart > 1u;
 }
 
 // The first quad of a result.
 fn y_at(row: u32, split: u32, head: u32) -> u32 {
-    let stride = select(QUADS + 1u, QUADS, params.n_splits == 1u);
-    return ((row * params.n_splits + split) * params.n_heads + head) * stride;
+    let stride = select(QUADS, QUADS + 1u, has_records());
+    return ((row * (params.n_splits + params.n_apart) + split) * params.n_heads + head) * stride;
 }
 
 // What a split's record ends with.

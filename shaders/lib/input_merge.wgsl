@@ -1,9 +1,11 @@
 // The splits of an attention merged into a product's input: sum of w_s * y_s / sum of w_s with
 // w_s = sum_s * exp(max_s - max), over the splits that hold keys. x is here
-// [rows, n_splits, n_heads, head_dim / 4 + 1]: the result of a split, then (max_s, sum_s, live splits, 0).
+// [rows, n_splits + n_apart, n_heads, head_dim / 4 + 1]: the result of a split, then
+// (max_s, sum_s, live splits, 0). Of n_splits the first live ones hold keys, as the first one says;
+// each of the n_apart says so for itself, by a sum that is not zero.
 // Joins: lib/linear.wgsl.
 
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, n_splits, n_heads, head_dim / 4 + 1]
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, n_splits + n_apart, n_heads, head_dim / 4 + 1]
 
 // Inputs that neighbouring outputs read in turn; of pairs the second lies behind the first.
 const SIDES: u32 = 1u;
@@ -12,23 +14,28 @@ fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     let n_quads = params.head_dim / 4u;
     let record = n_quads + 1u;
     let split_stride = params.cols / params.head_dim * record;
-    let first = row * params.n_splits * split_stride + quad / n_quads * record;
+    let first = row * (params.n_splits + params.n_apart) * split_stride + quad / n_quads * record;
     let n_live = min(u32(x[first + n_quads].z), params.n_splits);
+    let n_unused = params.n_splits - n_live;
     var most = -3.0e38;
-    for (var split = 0u; split < n_live; split += 1u) {
-        most = max(most, x[first + split * split_stride + n_quads].x);
+    for (var i = 0u; i < n_live + params.n_apart; i += 1u) {
+        let split = i + select(0u, n_unused, i >= n_live);
+        let state = x[first + split * split_stride + n_quads];
+        most = select(most, max(most, state.x), state.y > 0.0);
     }
     var total = vec4(0.0);
     var sum = 0.0;
-    for (var split = 0u; split < n_live; split += 1u) {
-        let at = first + split * split_stride;
+    for (var i = 0u; i < n_live + params.n_apart; i += 1u) {
+        let at = first + (i + select(0u, n_unused, i >= n_live)) * split_stride;
         let state = x[at + n_quads];
-        let weight = state.y * exp(state.x - most);
-        total += weight * x[at + quad % n_quads];
-        sum += weight;
+        if state.y > 0.0 {
+            let weight = state.y * exp(state.x - most);
+            total += weight * x[at + quad % n_quads];
+            sum += weight;
+        }
     }
     // A padding row has no split: its input is zero.
-    return select(total / sum, vec4(0.0), n_live == 0u);
+    return select(total / sum, vec4(0.0), sum == 0.0);
 }
 
 fn input_scale(lid: u32) -> f32 {

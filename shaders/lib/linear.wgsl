@@ -18,6 +18,7 @@ struct Params {
     eps: f32,
     head_dim: u32,
     n_splits: u32,
+    n_apart: u32,
     x_first: u32,
     x_cols: u32,
     is_ffn: u32,
@@ -28,7 +29,6 @@ struct Params {
     low_cols: u32,
     pad0: u32,
     pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

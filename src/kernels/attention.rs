@@ -4,8 +4,36 @@
 //! `attention_lane` for devices that are a CPU in disguise.
 
 use super::bounds::{Bounds, n_bytes, row_bytes};
-use super::{CacheType, Capabilities, Shader};
+use super::{CacheType, Capabilities, Shader, Slots};
 use std::ops::Range;
+
+/// What a row's keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// How keys and values are stored.
+    pub cache: CacheType,
+    /// Where they lie; of two arenas the dense one is read.
+    pub slots: Slots,
+}
+
+impl Form {
+    /// Over a cache that has each row at its position.
+    pub const fn plain(cache: CacheType) -> Self {
+        Self {
+            cache,
+            slots: Slots::Positions,
+        }
+    }
+
+    /// As variants of the shaders are named.
+    pub(super) fn name(self) -> String {
+        let routed = match self.slots {
+            Slots::Positions => "",
+            Slots::Paths => "_dense",
+        };
+        format!("{}{routed}", self.cache.name())
+    }
+}
 
 /// Mirrors `Params` in `shaders/lib/attention.wgsl`.
 #[repr(C)]
@@ -19,23 +47,31 @@ pub struct Params {
     pub n_kv_heads: u32,
     /// Width of a head: a multiple of 4, at most 512.
     pub head_dim: u32,
-    /// Positions that the cache has for each sequence.
+    /// Rows that the cache, or the arena of it that is read, has for each sequence.
     pub n_ctx: u32,
-    /// Keys that a row sees, its own included; `u32::MAX` for all.
+    /// Positions that a row sees, its own included; `u32::MAX` for all.
     pub window: u32,
     /// Multiplies the scores: 1 / sqrt(head_dim) as a rule.
     pub scale: f32,
     /// Bends scores into ±softcap (Gemma 2); 0 for none.
     pub softcap: f32,
-    /// Most parts that a row's keys are split into, at least 1; with more than one `y` holds records,
-    /// see [`record_len`].
+    /// Most parts that a row's keys are split into, at least 1; with more than one, or with `n_apart`, `y`
+    /// holds records, see [`record_len`].
     pub n_splits: u32,
+    /// Records that others write behind those of the splits: those of keys in the other arena.
+    pub n_apart: u32,
+    /// Positions that `paths` has for each sequence; unused with [`Slots::Positions`].
+    pub n_positions: u32,
+    /// Rows of `k` before the arena: 0, or those of the dense one where the latent one lies behind it.
+    pub k_first: u32,
+    /// Columns of a latent row; with those below unused but by `attention_latent`.
+    pub latent_cols: u32,
+    /// The column of a latent row that its values begin at.
+    pub v_first: u32,
+    /// Columns of the values.
+    pub v_cols: u32,
     /// Unused.
     pub pad0: u32,
-    /// Unused.
-    pub pad1: u32,
-    /// Unused.
-    pub pad2: u32,
 }
 
 /// Keys are split in tiles of so many.
@@ -51,13 +87,14 @@ pub fn splits(keys: Range<u32>, n_splits: u32) -> impl Iterator<Item = Range<u32
         .map(move |start| start..keys.end.min(start + each))
 }
 
-/// Elements of one split's record of one head, where `y` is `[rows, n_splits, n_heads, record_len]`.
+/// Elements of one split's record of one head, where `y` is `[rows, n_splits + n_apart, n_heads, record_len]`.
 ///
 /// A record holds the split's own result, `head_dim` elements, then `max`, `sum`, `n_live` and 0: the maximum
 /// of its scores, the sum of their exponentials above it, and how many splits of the row have keys. Records
-/// beyond `n_live` are not written; that of split 0 has four zeros behind its result for a padding row. With
+/// beyond `n_live` are not written; that of split 0 has four zeros behind its result for a row without keys. Records
+/// apart state `max` and `sum` each for itself, and four zeros where they have no keys. With
 /// `weight_s = sum_s * exp(max_s - max of all max_s)` the row's result is
-/// `sum over s < n_live of weight_s * result_s / sum over s < n_live of weight_s`.
+/// `sum of weight_s * result_s / sum of weight_s` over the `s < n_live` and those apart that have keys.
 pub const fn record_len(head_dim: u32) -> u32 {
     head_dim + 4
 }
@@ -120,11 +157,18 @@ pub(super) fn workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
     [params.n_kv_heads * n_chunks, params.n_splits, params.rows]
 }
 
-/// Bytes of `rows`, `q`, `k`, `v` and `y`.
+impl Params {
+    /// Whether `y` holds records, not results.
+    pub(crate) const fn has_records(&self) -> bool {
+        self.n_splits > 1 || self.n_apart > 0
+    }
+}
+
+/// Bytes of `rows`, `q`, `k`, `v`, of `paths` where it is read, and of `y`.
 ///
 /// # Panics
 /// Where the heads are no whole groups, or a head is wider than the workgroup memory.
-pub fn needs(params: &Params, cache: CacheType, bounds: &Bounds) -> [u64; 5] {
+pub fn needs(form: Form, params: &Params, bounds: &Bounds) -> Vec<(u32, u64)> {
     let Params {
         rows,
         n_heads,
@@ -132,6 +176,7 @@ pub fn needs(params: &Params, cache: CacheType, bounds: &Bounds) -> [u64; 5] {
         head_dim,
         n_ctx,
         n_splits,
+        n_apart,
         ..
     } = *params;
     assert!(
@@ -144,10 +189,23 @@ pub fn needs(params: &Params, cache: CacheType, bounds: &Bounds) -> [u64; 5] {
     );
     let kv_dim = n_kv_heads.saturating_mul(head_dim);
     let q = n_bytes(&[rows, n_heads, head_dim]);
-    let cached = bounds.cache_bytes(n_ctx, kv_dim, cache);
-    let y = match n_splits {
-        1 => q,
-        _ => n_bytes(&[rows, n_splits, n_heads, record_len(head_dim)]),
+    let cached = match form.slots {
+        Slots::Positions => bounds.cache_bytes(n_ctx, kv_dim, form.cache),
+        Slots::Paths => bounds.arena_bytes(0, n_ctx, kv_dim, form.cache),
     };
-    [row_bytes(rows), q, cached, cached, y]
+    let y = match params.has_records() {
+        false => q,
+        true => n_bytes(&[
+            rows,
+            n_splits.saturating_add(n_apart),
+            n_heads,
+            record_len(head_dim),
+        ]),
+    };
+    let mut needs = vec![(1, row_bytes(rows)), (2, q), (3, cached), (4, cached)];
+    if form.slots == Slots::Paths {
+        needs.push((6, bounds.token_bytes(params.n_positions)));
+    }
+    needs.push((7, y));
+    needs
 }

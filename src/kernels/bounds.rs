@@ -2,8 +2,9 @@
 //! proves once for each dispatch what the device would otherwise check at each access.
 
 use super::{
-    CacheType, Call, PADDING, Row, add, attention, cache_write, embed, gated_act, gather_rows,
-    linear, quantize_rows, rms_norm, route, sample,
+    CacheType, Call, PADDING, Row, add, attention, attention_latent, attention_merge, cache_copy,
+    cache_write, embed, gated_act, gather_rows, latent_keys, latent_values, linear, quantize_rows,
+    rms_norm, route, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;
@@ -28,6 +29,12 @@ impl Bounds {
     /// Bytes of the tokens of all sequences, where a sequence has `n_ctx` positions.
     pub(super) fn token_bytes(&self, n_ctx: u32) -> u64 {
         n_bytes(&[self.n_sequences, n_ctx.max(self.n_ctx)])
+    }
+
+    /// Bytes of an arena with so many rows of each sequence, and `first` rows of others before it.
+    pub(super) fn arena_bytes(&self, first: u32, n_rows: u32, cols: u32, cache: CacheType) -> u64 {
+        let n_rows = u64::from(self.n_sequences) * u64::from(n_rows) + u64::from(first);
+        n_rows.saturating_mul(cache.row_bytes(cols.into()))
     }
 
     /// Bytes of the keys or values of a layer.
@@ -56,8 +63,21 @@ impl Call {
                 needs
             }
             Call::QuantizeRows(p) => from_1(&quantize_rows::needs(p)),
-            Call::CacheWrite(cache, p) => from_1(&cache_write::needs(p, *cache, bounds)),
-            Call::Attention(cache, p) => from_1(&attention::needs(p, *cache, bounds)),
+            Call::CacheWrite(form, p) => cache_write::needs(*form, p, bounds),
+            Call::CacheCopy(form, p) => cache_copy::needs(*form, p, bounds),
+            Call::Attention(form, p) => attention::needs(*form, p, bounds),
+            Call::AttentionLatent(form, p) => attention_latent::needs(*form, p, bounds),
+            Call::AttentionMerge(p) => attention_merge::needs(p),
+            Call::LatentKeys(form, p) => {
+                let mut needs = weighted(form.dtype, latent_keys::weight_rows(p), p.blocks, &[]);
+                needs.extend(latent_keys::needs(*form, p, bounds));
+                needs
+            }
+            Call::LatentValues(dtype, p) => {
+                let mut needs = weighted(*dtype, latent_values::weight_rows(p), p.blocks, &[]);
+                needs.extend(latent_values::needs(p));
+                needs
+            }
             Call::GatedAct(p) => from_1(&gated_act::needs(p)),
             Call::Add(p) => from_1(&add::needs(p)),
             Call::GatherRows(p) => from_1(&gather_rows::needs(p, bounds)),

@@ -2,10 +2,13 @@
 
 use super::linear::{Arm, Form, Input, Output, has_int8};
 use super::parts::{
-    attention_parts, cache_write_parts, form_name, kernel_part, linear_parts, reduce_part,
-    route_parts, text, weight_parts, x_block_part,
+    attention_latent_parts, attention_parts, cache_copy_parts, cache_write_parts, form_name,
+    kernel_part, latent_keys_parts, linear_parts, reduce_part, route_parts, text, weight_parts,
+    x_block_part,
 };
-use super::{CacheType, Call, attention, cache_write};
+use super::{
+    CacheType, Call, Slots, attention, attention_latent, cache_copy, cache_write, latent_keys,
+};
 use crate::tensor::DType;
 
 /// What the kernels may use of a device.
@@ -122,23 +125,56 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 linear_parts(form),
                 MATMUL[usize::from(p.rows <= 32)],
             ),
-            Call::CacheWrite(cache, ref p) => {
+            Call::CacheWrite(form, ref p) => {
                 of_shape = cache_write::constants(p);
                 let norm = if p.has_norm != 0 { "_norm" } else { "" };
                 (
-                    format!("{}_{}{norm}", cache.name(), p.head_dim),
-                    cache_write_parts(cache, p, capabilities),
+                    format!("{}_{}{norm}", form.name(), p.head_dim),
+                    cache_write_parts(form, p, capabilities),
                     &of_shape,
                 )
             }
-            Call::Attention(cache, ref p) => {
+            Call::CacheCopy(form, _) => (
+                format!("{}_{}", form.values.name(), form.latents.name()),
+                cache_copy_parts(form),
+                &[("WG", 64)],
+            ),
+            Call::Attention(form, ref p) => {
                 of_shape = attention::constants(p, capabilities);
                 (
-                    format!("{}_{}", cache.name(), attention::shape(p, capabilities)),
-                    attention_parts(cache, p, capabilities),
+                    format!("{}_{}", form.name(), attention::shape(p, capabilities)),
+                    attention_parts(form, p, capabilities),
                     &of_shape,
                 )
             }
+            Call::AttentionLatent(form, ref p) => {
+                of_shape = attention_latent::constants(p);
+                (
+                    format!(
+                        "{}_{}_{}",
+                        form.keys.name(),
+                        form.latents.name(),
+                        p.head_dim
+                    ),
+                    attention_latent_parts(form, p, capabilities),
+                    &of_shape,
+                )
+            }
+            Call::AttentionMerge(_) => (String::new(), vec!["lib/input_merge.wgsl"], &[("WG", 64)]),
+            Call::LatentKeys(form, ref p) => {
+                of_shape = latent_keys::constants(p);
+                let names = [form.dtype.name(), form.latents.name(), form.keys.name()];
+                (
+                    format!("{}_{}", names.join("_"), of_shape[1].1),
+                    latent_keys_parts(form, capabilities),
+                    &of_shape,
+                )
+            }
+            Call::LatentValues(dtype, _) => (
+                dtype.name().to_owned(),
+                weight_parts(dtype).to_vec(),
+                &[("WG", 64)],
+            ),
             Call::GatedAct(_) => (String::new(), vec!["lib/activation.wgsl"], &[("WG", 64)]),
             Call::Add(_) | Call::GatherRows(_) | Call::QuantizeRows(_) => {
                 (String::new(), vec![], &[("WG", 64)])
@@ -263,6 +299,7 @@ pub fn every_shader() -> Vec<Shader> {
     use bytemuck::Zeroable;
     let mut calls = vec![
         Call::RmsNorm(Zeroable::zeroed()),
+        Call::AttentionMerge(Zeroable::zeroed()),
         Call::GatedAct(Zeroable::zeroed()),
         Call::Add(Zeroable::zeroed()),
         Call::GatherRows(Zeroable::zeroed()),
@@ -273,6 +310,17 @@ pub fn every_shader() -> Vec<Shader> {
     ];
     for dtype in DType::ALL {
         calls.push(Call::Embed(dtype, Zeroable::zeroed()));
+        calls.push(Call::LatentValues(dtype, Zeroable::zeroed()));
+        let form = latent_keys::Form {
+            dtype,
+            latents: CacheType::F16,
+            keys: CacheType::F32,
+        };
+        let params = latent_keys::Params {
+            head_dim: 32,
+            ..Zeroable::zeroed()
+        };
+        calls.push(Call::LatentKeys(form, params));
         for form in forms(dtype) {
             calls.push(Call::MatVec(form, Zeroable::zeroed()));
             // Many rows take their input as it is.
@@ -299,8 +347,25 @@ pub fn every_shader() -> Vec<Shader> {
                 has_norm,
                 ..Zeroable::zeroed()
             };
-            calls.push(Call::CacheWrite(cache, params));
+            calls.push(Call::CacheWrite(cache_write::Form::plain(cache), params));
+            let slots = Slots::Paths;
+            calls.push(Call::CacheWrite(cache_write::Form { cache, slots }, params));
         }
+        let form = cache_copy::Form {
+            values: cache,
+            latents: CacheType::F16,
+        };
+        calls.push(Call::CacheCopy(form, Zeroable::zeroed()));
+        let form = attention_latent::Form {
+            keys: cache,
+            latents: CacheType::F16,
+        };
+        let params = attention::Params {
+            head_dim: 32,
+            v_cols: 32,
+            ..Zeroable::zeroed()
+        };
+        calls.push(Call::AttentionLatent(form, params));
         for (rows, n_heads, head_dim) in [(1, 4, 32), (1, 8, 32), (32, 4, 32), (1, 4, 36)] {
             let params = attention::Params {
                 rows,
@@ -310,7 +375,15 @@ pub fn every_shader() -> Vec<Shader> {
                 n_splits: 1,
                 ..Zeroable::zeroed()
             };
-            calls.push(Call::Attention(cache, params));
+            calls.push(Call::Attention(attention::Form::plain(cache), params));
+            let form = attention::Form {
+                cache,
+                slots: Slots::Paths,
+            };
+            // What the keys are kept in does not matter to where they lie.
+            if cache == CacheType::F16 {
+                calls.push(Call::Attention(form, params));
+            }
         }
     }
     let all = Capabilities {

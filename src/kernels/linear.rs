@@ -134,6 +134,8 @@ pub struct Params {
     pub head_dim: u32,
     /// Splits of the attention.
     pub n_splits: u32,
+    /// Records behind those of the splits.
+    pub n_apart: u32,
     /// The column of the latents that it reads first, a multiple of 4.
     pub x_first: u32,
     /// Columns of the latents that it reads, a multiple of 4.
@@ -155,8 +157,6 @@ pub struct Params {
     pub pad0: u32,
     /// Unused.
     pub pad1: u32,
-    /// Unused.
-    pub pad2: u32,
 }
 
 /// From this many rows on, `matmul` reads each weight once for all of them.
@@ -213,6 +213,7 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
         half,
         head_dim,
         n_splits,
+        n_apart,
         x_first,
         x_cols,
         is_ffn,
@@ -241,7 +242,8 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
                 head_dim >= 4 && head_dim % 4 == 0 && cols % head_dim == 0 && n_splits > 0,
                 "{params:?}"
             );
-            n_bytes(&[rows, n_splits, cols / head_dim, record_len(head_dim)])
+            let n_records = n_splits.saturating_add(n_apart);
+            n_bytes(&[rows, n_records, cols / head_dim, record_len(head_dim)])
         }
         Input::Int8 => n_bytes(&[rows, blocks, BLOCK_WORDS]),
         Input::Latents => {

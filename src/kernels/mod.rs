@@ -6,14 +6,20 @@
 
 pub mod add;
 pub mod attention;
+pub mod attention_latent;
+pub mod attention_merge;
 mod bounds;
+pub mod cache_copy;
 pub mod cache_write;
 mod choose;
 pub mod embed;
 pub mod gated_act;
 pub mod gather_rows;
+pub mod latent_keys;
+pub mod latent_values;
 pub mod linear;
 mod parts;
+pub mod paths;
 pub mod quantize_rows;
 pub mod rms_norm;
 pub mod route;
@@ -71,6 +77,15 @@ impl CacheType {
     }
 }
 
+/// Where a layer's cache has the row of a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slots {
+    /// At the position.
+    Positions,
+    /// In one of two arenas, see [`paths`].
+    Paths,
+}
+
 /// Most workgroups in one dimension of a dispatch (WebGPU's default limit).
 pub const MAX_WORKGROUPS: u32 = 65535;
 
@@ -101,9 +116,19 @@ pub enum Call {
     /// See [`quantize_rows`].
     QuantizeRows(quantize_rows::Params),
     /// See [`cache_write`].
-    CacheWrite(CacheType, cache_write::Params),
+    CacheWrite(cache_write::Form, cache_write::Params),
+    /// See [`cache_copy`].
+    CacheCopy(cache_copy::Form, cache_copy::Params),
     /// See [`attention`].
-    Attention(CacheType, attention::Params),
+    Attention(attention::Form, attention::Params),
+    /// See [`attention_latent`].
+    AttentionLatent(attention_latent::Form, attention::Params),
+    /// See [`attention_merge`].
+    AttentionMerge(attention_merge::Params),
+    /// See [`latent_keys`].
+    LatentKeys(latent_keys::Form, latent_keys::Params),
+    /// See [`latent_values`]; with the format of `B_v`.
+    LatentValues(DType, latent_values::Params),
     /// See [`gated_act`].
     GatedAct(gated_act::Params),
     /// See [`add`].
@@ -129,7 +154,12 @@ impl Call {
             Call::MatMul(..) => "matmul",
             Call::QuantizeRows(_) => "quantize_rows",
             Call::CacheWrite(..) => "cache_write",
+            Call::CacheCopy(..) => "cache_copy",
             Call::Attention(..) => "attention",
+            Call::AttentionLatent(..) => "attention_latent",
+            Call::AttentionMerge(_) => "attention_merge",
+            Call::LatentKeys(..) => "latent_keys",
+            Call::LatentValues(..) => "latent_values",
             Call::GatedAct(_) => "gated_act",
             Call::Add(_) => "add",
             Call::GatherRows(_) => "gather_rows",
@@ -142,11 +172,13 @@ impl Call {
     /// How many of the last bindings are written: one, but for the sampler and the cache.
     pub fn n_written(&self) -> usize {
         match self {
-            Call::Sample(_) => 3,      // The tokens, its scores, what was drawn.
+            Call::Sample(_) => 3, // The tokens, its scores, what was drawn.
+            Call::CacheWrite(form, _) if form.slots == Slots::Paths => 2, // The queries and keys.
             Call::CacheWrite(..) => 3, // The queries, keys and values.
             // The routes and the paths, of which only the decisions stand before the rows are placed.
             Call::Route(_) | Call::PlaceRows(_) => 2,
             Call::MatVec(form, _) | Call::MatMul(form, _) if form.arm == linear::Arm::Split => 2,
+            Call::CacheCopy(..) => 2, // Latents and values.
             _ => 1,
         }
     }
@@ -159,7 +191,12 @@ impl Call {
             Call::MatVec(_, p) | Call::MatMul(_, p) => bytemuck::bytes_of(p),
             Call::QuantizeRows(p) => bytemuck::bytes_of(p),
             Call::CacheWrite(_, p) => bytemuck::bytes_of(p),
+            Call::CacheCopy(_, p) => bytemuck::bytes_of(p),
             Call::Attention(_, p) => bytemuck::bytes_of(p),
+            Call::AttentionLatent(_, p) => bytemuck::bytes_of(p),
+            Call::AttentionMerge(p) => bytemuck::bytes_of(p),
+            Call::LatentKeys(_, p) => bytemuck::bytes_of(p),
+            Call::LatentValues(_, p) => bytemuck::bytes_of(p),
             Call::GatedAct(p) => bytemuck::bytes_of(p),
             Call::Add(p) => bytemuck::bytes_of(p),
             Call::GatherRows(p) => bytemuck::bytes_of(p),
@@ -177,8 +214,13 @@ impl Call {
             Call::MatVec(_, p) => linear::matvec_workgroups(p, shader),
             Call::MatMul(form, p) => linear::matmul_workgroups(*form, p, shader),
             Call::QuantizeRows(p) => quantize_rows::workgroups(p, wg),
-            Call::CacheWrite(_, p) => cache_write::workgroups(p),
+            Call::CacheWrite(form, p) => cache_write::workgroups(*form, p),
+            Call::CacheCopy(_, p) => cache_copy::workgroups(p, wg),
             Call::Attention(_, p) => attention::workgroups(p, shader),
+            Call::AttentionLatent(_, p) => attention_latent::workgroups(p),
+            Call::AttentionMerge(p) => attention_merge::workgroups(p, wg),
+            Call::LatentKeys(_, p) => latent_keys::workgroups(p, shader),
+            Call::LatentValues(_, p) => latent_values::workgroups(p, wg),
             Call::GatedAct(p) => gated_act::workgroups(p, wg),
             Call::Add(p) => add::workgroups(p, wg),
             Call::GatherRows(p) => gather_rows::workgroups(p, wg),

@@ -1,21 +1,28 @@
 //! The files under `shaders/` that a kernel joins.
 
 use super::linear::{Arm, Form, Input, Output};
-use super::{CacheType, Capabilities, attention, cache_write};
+use super::{
+    CacheType, Capabilities, Slots, attention, attention_latent, cache_copy, cache_write,
+    latent_keys,
+};
 use crate::tensor::DType;
 
 pub(super) fn cache_write_parts(
-    cache: CacheType,
+    form: cache_write::Form,
     params: &cache_write::Params,
     capabilities: &Capabilities,
 ) -> Vec<&'static str> {
-    let store = match cache {
-        CacheType::F32 => "lib/cache_store_f32.wgsl",
-        CacheType::F16 => "lib/cache_store_f16.wgsl",
-        CacheType::Q8 => "lib/cache_store_q8.wgsl",
-        CacheType::Q4 => "lib/cache_store_q4.wgsl",
-    };
-    let mut parts = vec!["lib/rows.wgsl", store];
+    let mut parts = vec!["lib/rows.wgsl"];
+    match form.slots {
+        Slots::Positions => {
+            parts.push("lib/place_positions.wgsl");
+            parts.extend(store_parts(form.cache, Some(form.cache)));
+        }
+        Slots::Paths => {
+            parts.extend(["lib/paths.wgsl", "lib/place_paths.wgsl"]);
+            parts.extend(store_parts(form.cache, None));
+        }
+    }
     if params.has_norm != 0 {
         parts.extend([reduce_part(capabilities), "lib/head_norm.wgsl"]);
     } else {
@@ -24,18 +31,63 @@ pub(super) fn cache_write_parts(
     parts
 }
 
+pub(super) fn cache_copy_parts(form: cache_copy::Form) -> Vec<&'static str> {
+    let mut parts = vec!["lib/rows.wgsl", "lib/paths.wgsl"];
+    parts.extend(store_parts(form.latents, Some(form.values)));
+    parts
+}
+
+pub(super) fn latent_keys_parts(
+    form: latent_keys::Form,
+    capabilities: &Capabilities,
+) -> Vec<&'static str> {
+    let mut parts = vec![
+        "lib/rows.wgsl",
+        "lib/paths.wgsl",
+        reduce_part(capabilities),
+        values_part(form.latents),
+    ];
+    match form.latents {
+        CacheType::F16 => parts.push("lib/unpack_quad.wgsl"),
+        CacheType::Q4 => parts.push("lib/cache_nibbles.wgsl"),
+        CacheType::F32 | CacheType::Q8 => {}
+    }
+    parts.extend(store_parts(form.keys, None));
+    parts.extend(weight_parts(form.dtype));
+    parts
+}
+
+/// Writers of what a kernel keeps, and of values where it keeps them too.
+fn store_parts(stored: CacheType, values: Option<CacheType>) -> Vec<&'static str> {
+    let mut parts = vec![match stored {
+        CacheType::F32 => "lib/store_f32.wgsl",
+        CacheType::F16 => "lib/store_f16.wgsl",
+        CacheType::Q8 => "lib/store_q8.wgsl",
+        CacheType::Q4 => "lib/store_q4.wgsl",
+    }];
+    parts.extend(values.map(|values| match values {
+        CacheType::F32 => "lib/store_values_f32.wgsl",
+        CacheType::F16 => "lib/store_values_f16.wgsl",
+        CacheType::Q8 => "lib/store_values_q8.wgsl",
+        CacheType::Q4 => "lib/store_values_q4.wgsl",
+    }));
+    for (cache, pack) in [
+        (CacheType::F16, "lib/pack_f16.wgsl"),
+        (CacheType::Q8, "lib/pack_q8.wgsl"),
+        (CacheType::Q4, "lib/pack_q4.wgsl"),
+    ] {
+        if stored == cache || values == Some(cache) {
+            parts.push(pack);
+        }
+    }
+    parts
+}
+
 pub(super) fn attention_parts(
-    cache: CacheType,
+    form: attention::Form,
     params: &attention::Params,
     capabilities: &Capabilities,
 ) -> Vec<&'static str> {
-    let cache = match cache {
-        CacheType::F32 => "lib/cache_f32.wgsl",
-        CacheType::F16 if params.head_dim.is_multiple_of(32) => "lib/cache_f16_blocks.wgsl",
-        CacheType::F16 => "lib/cache_f16.wgsl",
-        CacheType::Q8 => "lib/cache_q8.wgsl",
-        CacheType::Q4 => "lib/cache_q4.wgsl",
-    };
     let together = match (
         attention::kernel(params, capabilities),
         capabilities.subgroups,
@@ -44,7 +96,59 @@ pub(super) fn attention_parts(
         ("attention_lane", _) => "lib/share_subgroup.wgsl",
         _ => reduce_part(capabilities),
     };
-    vec!["lib/rows.wgsl", "lib/attention.wgsl", cache, together]
+    let keys: &[&str] = match form.slots {
+        Slots::Positions => &["lib/keys_positions.wgsl"],
+        Slots::Paths => &["lib/paths.wgsl", "lib/keys_dense.wgsl"],
+    };
+    let mut parts = vec!["lib/rows.wgsl", "lib/attention.wgsl", together];
+    parts.extend(keys);
+    parts.extend(cached_parts(form.cache, params.head_dim, form.cache));
+    parts
+}
+
+pub(super) fn attention_latent_parts(
+    form: attention_latent::Form,
+    params: &attention::Params,
+    capabilities: &Capabilities,
+) -> Vec<&'static str> {
+    let mut parts = vec![
+        "lib/rows.wgsl",
+        "lib/paths.wgsl",
+        "lib/attention.wgsl",
+        "lib/keys_latent.wgsl",
+        reduce_part(capabilities),
+    ];
+    parts.extend(cached_parts(form.keys, params.head_dim, form.latents));
+    parts
+}
+
+/// Readers of keys, in heads of so many elements, and of values.
+pub(super) fn cached_parts(keys: CacheType, head_dim: u32, values: CacheType) -> Vec<&'static str> {
+    let reader = match keys {
+        CacheType::F32 => "lib/cache_keys_f32.wgsl",
+        CacheType::F16 if head_dim.is_multiple_of(32) => "lib/cache_keys_f16_blocks.wgsl",
+        CacheType::F16 => "lib/cache_keys_f16.wgsl",
+        CacheType::Q8 => "lib/cache_keys_q8.wgsl",
+        CacheType::Q4 => "lib/cache_keys_q4.wgsl",
+    };
+    let mut parts = vec![reader, values_part(values)];
+    if [keys, values].contains(&CacheType::F16) {
+        parts.push("lib/unpack_quad.wgsl");
+    }
+    if [keys, values].contains(&CacheType::Q4) {
+        parts.push("lib/cache_nibbles.wgsl");
+    }
+    parts
+}
+
+/// The reader of values.
+pub(super) fn values_part(cache: CacheType) -> &'static str {
+    match cache {
+        CacheType::F32 => "lib/cache_values_f32.wgsl",
+        CacheType::F16 => "lib/cache_values_f16.wgsl",
+        CacheType::Q8 => "lib/cache_values_q8.wgsl",
+        CacheType::Q4 => "lib/cache_values_q4.wgsl",
+    }
 }
 
 pub(super) fn route_parts() -> &'static [&'static str] {
@@ -198,15 +302,16 @@ texts![
     "lib/arm_split.wgsl",
     "lib/arms.wgsl",
     "lib/attention.wgsl",
-    "lib/cache_f16.wgsl",
-    "lib/cache_f16_blocks.wgsl",
-    "lib/cache_f32.wgsl",
-    "lib/cache_q4.wgsl",
-    "lib/cache_q8.wgsl",
-    "lib/cache_store_f16.wgsl",
-    "lib/cache_store_f32.wgsl",
-    "lib/cache_store_q4.wgsl",
-    "lib/cache_store_q8.wgsl",
+    "lib/cache_keys_f16.wgsl",
+    "lib/cache_keys_f16_blocks.wgsl",
+    "lib/cache_keys_f32.wgsl",
+    "lib/cache_keys_q4.wgsl",
+    "lib/cache_keys_q8.wgsl",
+    "lib/cache_nibbles.wgsl",
+    "lib/cache_values_f16.wgsl",
+    "lib/cache_values_f32.wgsl",
+    "lib/cache_values_q4.wgsl",
+    "lib/cache_values_q8.wgsl",
     "lib/dot.wgsl",
     "lib/halves.wgsl",
     "lib/input_int8.wgsl",
@@ -218,11 +323,20 @@ texts![
     "lib/head_norm.wgsl",
     "lib/head_plain.wgsl",
     "lib/k_scales.wgsl",
+    "lib/keys_dense.wgsl",
+    "lib/keys_latent.wgsl",
+    "lib/keys_positions.wgsl",
     "lib/linear.wgsl",
     "lib/nibbles.wgsl",
     "lib/output_add.wgsl",
     "lib/output_gated.wgsl",
     "lib/output_plain.wgsl",
+    "lib/pack_f16.wgsl",
+    "lib/pack_q4.wgsl",
+    "lib/pack_q8.wgsl",
+    "lib/paths.wgsl",
+    "lib/place_paths.wgsl",
+    "lib/place_positions.wgsl",
     "lib/reduce.wgsl",
     "lib/reduce_subgroup.wgsl",
     "lib/place.wgsl",
@@ -231,6 +345,15 @@ texts![
     "lib/rows.wgsl",
     "lib/share.wgsl",
     "lib/share_subgroup.wgsl",
+    "lib/store_f16.wgsl",
+    "lib/store_f32.wgsl",
+    "lib/store_q4.wgsl",
+    "lib/store_q8.wgsl",
+    "lib/store_values_f16.wgsl",
+    "lib/store_values_f32.wgsl",
+    "lib/store_values_q4.wgsl",
+    "lib/store_values_q8.wgsl",
+    "lib/unpack_quad.wgsl",
     "lib/weight_16_bit.wgsl",
     "lib/weight_bf16.wgsl",
     "lib/weight_f16.wgsl",
@@ -247,11 +370,16 @@ texts![
     "add.wgsl",
     "attention.wgsl",
     "attention_lane.wgsl",
+    "attention_latent.wgsl",
+    "attention_merge.wgsl",
     "attention_tile.wgsl",
+    "cache_copy.wgsl",
     "cache_write.wgsl",
     "embed.wgsl",
     "gated_act.wgsl",
     "gather_rows.wgsl",
+    "latent_keys.wgsl",
+    "latent_values.wgsl",
     "matmul.wgsl",
     "matmul_int8.wgsl",
     "matmul_lane.wgsl",

@@ -127,9 +127,6 @@ pub fn place_needs(params: &Params, bounds: &Bounds) -> [u64; 3] {
     [rows, routes, paths]
 }
 
-/// What of a word of `paths` counts the dense rows up to a position.
-pub const DENSE_MASK: u32 = (1 << 24) - 1;
-
 /// The branches of a position, from its word of `paths`: of the attention and of the FFN.
 pub const fn branches(word: u32) -> (u32, u32) {
     ((word >> 24) & 1, (word >> 25) & 3)

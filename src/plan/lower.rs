@@ -163,17 +163,16 @@ impl<'a> Lowering<'a> {
                     eps: norm.map_or(0.0, |norm| norm.eps),
                     ..Default::default()
                 };
-                let buffers = [
+                let inputs = [
                     Buffer::Rows,
                     rope.map_or(Buffer::Zero, Buffer::RopeTable),
                     self.value(qkv),
                     norm.map_or(Buffer::Zero, |norm| vector(norm.q)),
                     norm.map_or(Buffer::Zero, |norm| vector(norm.k)),
-                    y,
-                    Buffer::Keys(layer),
-                    Buffer::Values(layer),
                 ];
-                self.call(Call::CacheWrite(self.settings.cache, call), &buffers);
+                let outputs = [(7, y), (8, Buffer::Keys(layer)), (9, Buffer::Values(layer))];
+                let form = cache_write::Form::plain(self.settings.cache);
+                self.call_at(Call::CacheWrite(form, call), &inputs, &outputs);
             }
             Op::Attention {
                 layer,
@@ -196,10 +195,9 @@ impl<'a> Lowering<'a> {
                     ..Default::default()
                 };
                 let (keys, values) = (Buffer::Keys(layer), Buffer::Values(layer));
-                self.call(
-                    Call::Attention(self.settings.cache, params),
-                    &[Buffer::Rows, self.value(q), keys, values, y],
-                );
+                let form = attention::Form::plain(self.settings.cache);
+                let inputs = [Buffer::Rows, self.value(q), keys, values];
+                self.call_at(Call::Attention(form, params), &inputs, &[(7, y)]);
             }
             Op::GatedAct { x, activation } => {
                 let call = Call::GatedAct(gated_act::Params {
@@ -612,6 +610,17 @@ impl<'a> Lowering<'a> {
         self.dispatches.push(Dispatch {
             call,
             bindings: (1..).zip(buffers.iter().copied()).collect(),
+            label: self.label.to_owned(),
+        });
+    }
+
+    /// A call whose inputs are numbered from 1 on, and whose other bindings stand at their numbers.
+    fn call_at(&mut self, call: Call, inputs: &[Buffer], rest: &[(u32, Buffer)]) {
+        let mut bindings: Vec<(u32, Buffer)> = (1..).zip(inputs.iter().copied()).collect();
+        bindings.extend(rest);
+        self.dispatches.push(Dispatch {
+            call,
+            bindings,
             label: self.label.to_owned(),
         });
     }

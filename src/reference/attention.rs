@@ -2,27 +2,36 @@
 
 use super::cache_read;
 use super::linear::dot;
-use crate::kernels::attention::{Params, record_len, splits};
-use crate::kernels::{CacheType, PADDING, Row};
+use crate::kernels::attention::{Form, Params, record_len, splits};
+use crate::kernels::paths::Paths;
+use crate::kernels::{CacheType, PADDING, Row, Slots};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// `y[r, h, :] = sum over t of softmax_t(scale * dot(q[r, h, :], k[t, g, :])) * v[t, g, :]`, `g = h / (n_heads /
-/// n_kv_heads)`, over the positions `t` of row `r`'s sequence from `max(0, position + 1 - window)` to its own.
+/// n_kv_heads)`, over the positions `t` of row `r`'s sequence from `max(0, position + 1 - window)` to its own; with
+/// [`Slots::Paths`] over those that are dense.
 ///
 /// `rows`: `[rows]`, `q`: `[rows, n_heads, head_dim]`, `k`, `v`: `[n_sequences, n_ctx, n_kv_heads, head_dim]` in the
-/// words of [`super::cache_write`], `y`: `[rows, n_heads, head_dim]`, or with `n_splits > 1` the records of
-/// [`record_len`]. With `softcap > 0` a score `s` becomes `softcap * tanh(s / softcap)`. A padding row has no keys: its
-/// output is zero.
+/// words of [`super::cache_write`], `paths`: `[n_sequences, n_positions]` or unused, `y`: `[rows, n_heads, head_dim]`,
+/// or with `n_splits > 1` or `n_apart > 0` the records of [`record_len`]. With `softcap > 0` a score `s` becomes
+/// `softcap * tanh(s / softcap)`. A row without keys gives zeros.
+#[expect(clippy::too_many_arguments, reason = "one a binding")]
 pub fn attention(
-    cache: CacheType,
+    form: Form,
     p: &Params,
     rows: &[Row],
     q: &[f32],
     k: &[u32],
     v: &[u32],
+    paths: &[u32],
     y: &mut [f32],
 ) {
+    let Form { cache, slots } = form;
+    let paths = Paths {
+        words: paths,
+        n_positions: p.n_positions,
+    };
     let [n_rows, n_heads, n_kv_heads, head_dim, n_splits] =
         [p.rows, p.n_heads, p.n_kv_heads, p.head_dim, p.n_splits].map(|n| n as usize);
     let heads = q[..n_rows * n_heads * head_dim].par_chunks_exact(head_dim);
@@ -36,14 +45,19 @@ pub fn attention(
             let end = row.position + 1;
             let first = row.sequence as usize * p.n_ctx as usize;
             let at = |t: u32| (first + t as usize) * n_kv_heads + head / (n_heads / n_kv_heads);
-            splits(end.saturating_sub(p.window)..end, p.n_splits)
+            let mut keys = end.saturating_sub(p.window)..end;
+            if slots == Slots::Paths {
+                keys =
+                    paths.n_dense(row.sequence, keys.start)..paths.n_dense(row.sequence, keys.end);
+            }
+            splits(keys, p.n_splits)
                 .map(|keys| split(cache, p, q, keys, at, k, v))
                 .collect()
         })
         .collect();
     for (i, splits) in results.iter().enumerate() {
         let (row, head) = (i / n_heads, i % n_heads);
-        if n_splits == 1 {
+        if !p.has_records() {
             let y = &mut y[i * head_dim..][..head_dim];
             match splits.first() {
                 Some(split) => y.copy_from_slice(&split.result),
@@ -52,7 +66,8 @@ pub fn attention(
             continue;
         }
         let len = record_len(p.head_dim) as usize;
-        let record = |s: usize| ((row * n_splits + s) * n_heads + head) * len;
+        let n_records = n_splits + p.n_apart as usize;
+        let record = |s: usize| ((row * n_records + s) * n_heads + head) * len;
         if splits.is_empty() {
             y[record(0)..][..len][head_dim..].fill(0.0);
         }
@@ -112,20 +127,31 @@ fn split(
     }
 }
 
-/// Merges the splits of each row and head by the formula of [`record_len`]: `records`: `[rows, n_splits, n_heads,
-/// head_dim + 4]`, `y`: `[rows, n_heads, head_dim]`. Without splits that have keys the result is zero.
-pub fn merge(rows: usize, n_splits: usize, n_heads: usize, records: &[f32], y: &mut [f32]) {
+/// Merges the splits of each row and head by the formula of [`record_len`]: `records`: `[rows, n_splits + n_apart,
+/// n_heads, head_dim + 4]`, `y`: `[rows, n_heads, head_dim]`. Without any that have keys the result is zero.
+pub fn merge(
+    rows: usize,
+    [n_splits, n_apart]: [usize; 2],
+    n_heads: usize,
+    records: &[f32],
+    y: &mut [f32],
+) {
     let head_dim = y.len() / rows / n_heads;
     for (i, y) in y.chunks_exact_mut(head_dim).enumerate() {
         let (row, head) = (i / n_heads, i % n_heads);
         let record = |s: usize| {
-            let at = (row * n_splits + s) * n_heads + head;
+            let at = (row * (n_splits + n_apart) + s) * n_heads + head;
             records[at * (head_dim + 4)..][..head_dim + 4].split_at(head_dim)
         };
         let n_live = record(0).1[2] as usize;
-        let most = (0..n_live).map(|s| record(s).1[0]).fold(f32::MIN, f32::max);
+        let apart = (n_splits..n_splits + n_apart).filter(|&s| record(s).1[1] > 0.0);
+        let live: Vec<usize> = (0..n_live).chain(apart).collect();
+        let most = live
+            .iter()
+            .map(|&s| record(s).1[0])
+            .fold(f32::MIN, f32::max);
         let (mut total, mut sum) = (vec![0.0f64; head_dim], 0.0);
-        for (result, state) in (0..n_live).map(record) {
+        for (result, state) in live.iter().map(|&s| record(s)) {
             let weight = f64::from(state[1]) * (f64::from(state[0]) - f64::from(most)).exp();
             sum += weight;
             for (total, &x) in total.iter_mut().zip(result) {
@@ -133,7 +159,7 @@ pub fn merge(rows: usize, n_splits: usize, n_heads: usize, records: &[f32], y: &
             }
         }
         for (y, total) in y.iter_mut().zip(total) {
-            *y = if n_live == 0 {
+            *y = if live.is_empty() {
                 0.0
             } else {
                 (total / sum) as f32

@@ -1,6 +1,8 @@
 //! CPU twin of `shaders/cache_write.wgsl`.
 
-use crate::kernels::{CacheType, PADDING, Row, cache_write::Params};
+use crate::kernels::cache_write::{Form, Params};
+use crate::kernels::paths::Paths;
+use crate::kernels::{CacheType, PADDING, Row, Slots};
 use half::{f16, slice::HalfFloatSliceExt};
 
 /// Each head of `qkv`, queries and keys normed with `norms` where `has_norm` and rotated by their row's position:
@@ -10,25 +12,35 @@ use half::{f16, slice::HalfFloatSliceExt};
 /// query heads first, then key and value heads; `norms`: the gains of queries and of keys, `[head_dim]` or unused;
 /// `q`: `[rows, n_heads, head_dim]`, `keys`, `values`: `[n_sequences, n_ctx, n_kv_heads, head_dim]` in the words of
 /// [`cache_read`]. A padding row writes nothing into the cache; its queries are rotated as at position 0.
+///
+/// With [`Slots::Paths`], `paths`: `[n_sequences, n_positions]`, `keys` are the rows of the dense arena, `[n_sequences,
+/// n_ctx, n_kv_heads, head_dim]`, and from row `k_first` on those of the latent one, `[n_sequences, n_latent_ctx, ..]`;
+/// values are not written.
 #[expect(clippy::too_many_arguments, reason = "one a binding")]
 pub fn cache_write(
-    cache: CacheType,
+    form: Form,
     p: &Params,
     rows: &[Row],
     table: &[[f32; 2]],
     qkv: &[f32],
     norms: [&[f32]; 2],
+    paths: &[u32],
     q: &mut [f32],
     keys: &mut [u32],
     values: &mut [u32],
 ) {
-    let [n_heads, n_kv_heads, head_dim, n_ctx] =
-        [p.n_heads, p.n_kv_heads, p.head_dim, p.n_ctx].map(|n| n as usize);
+    let cache = form.cache;
+    let [n_heads, n_kv_heads, head_dim] = [p.n_heads, p.n_kv_heads, p.head_dim].map(|n| n as usize);
     let head_words = cache.row_bytes(head_dim as u64) as usize / 4;
     let heads = n_heads + 2 * n_kv_heads;
     for (r, row) in rows[..p.rows as usize].iter().enumerate() {
         let is_padding = row.position == PADDING;
         let position = if is_padding { 0 } else { row.position as usize };
+        let to = if is_padding {
+            None
+        } else {
+            place(form, p, row, paths)
+        };
         for h in 0..heads {
             let x = &qkv[(r * heads + h) * head_dim..][..head_dim];
             let mut x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
@@ -36,7 +48,9 @@ pub fn cache_write(
                 if p.has_norm != 0 {
                     norm(&mut x, norms[usize::from(h >= n_heads)], p.eps);
                 }
-                rotate(p, &table[position * (p.rotary_dim / 2) as usize..], &mut x);
+                let n_pairs = (p.rotary_dim / 2) as usize;
+                let angles = &table[position * n_pairs..][..n_pairs];
+                rotate(p.interleaved != 0, angles, &mut x);
             }
             let x: Vec<f32> = x.iter().map(|&x| x as f32).collect();
             let (words, kv_head) = match h.checked_sub(n_heads) {
@@ -45,18 +59,36 @@ pub fn cache_write(
                     continue;
                 }
                 Some(h) if h < n_kv_heads => (&mut *keys, h),
-                Some(h) => (&mut *values, h - n_kv_heads),
+                Some(h) if form.slots == Slots::Positions => (&mut *values, h - n_kv_heads),
+                Some(_) => continue,
             };
-            if !is_padding {
-                let at = (row.sequence as usize * n_ctx + position) * n_kv_heads + kv_head;
+            if let Some(to) = to {
+                let at = to as usize * n_kv_heads + kv_head;
                 store(cache, &x, &mut words[at * head_words..][..head_words]);
             }
         }
     }
 }
 
+/// The row of `keys` that a token's are kept in, if any.
+fn place(form: Form, p: &Params, row: &Row, paths: &[u32]) -> Option<u32> {
+    if form.slots == Slots::Positions {
+        return Some(row.sequence * p.n_ctx + row.position);
+    }
+    let paths = Paths {
+        words: paths,
+        n_positions: p.n_positions,
+    };
+    let slot = paths.slot(row.sequence, row.position);
+    match paths.is_latent(row.sequence, row.position) {
+        false => Some(row.sequence * p.n_ctx + slot),
+        true if p.n_latent_ctx > 0 => Some(p.k_first + row.sequence * p.n_latent_ctx + slot),
+        true => None,
+    }
+}
+
 /// `x / sqrt(mean(x^2) + eps) * gains`.
-fn norm(x: &mut [f64], gains: &[f32], eps: f32) {
+pub(super) fn norm(x: &mut [f64], gains: &[f32], eps: f32) {
     let mean_sq = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
     let scale = 1.0 / (mean_sq + f64::from(eps)).sqrt();
     for (x, &gain) in x.iter_mut().zip(gains) {
@@ -66,10 +98,10 @@ fn norm(x: &mut [f64], gains: &[f32], eps: f32) {
 
 /// Rotates pair `p` by `angles[p]`, given as (cos, sin). Pairs are `(p, p + rotary_dim / 2)`, or `(2p, 2p + 1)` where
 /// `interleaved`.
-fn rotate(p: &Params, angles: &[[f32; 2]], x: &mut [f64]) {
-    let n_pairs = (p.rotary_dim / 2) as usize;
-    for (pair, angle) in angles[..n_pairs].iter().enumerate() {
-        let (a, b) = if p.interleaved != 0 {
+pub(super) fn rotate(interleaved: bool, angles: &[[f32; 2]], x: &mut [f64]) {
+    let n_pairs = angles.len();
+    for (pair, angle) in angles.iter().enumerate() {
+        let (a, b) = if interleaved {
             (2 * pair, 2 * pair + 1)
         } else {
             (pair, pair + n_pairs)
@@ -80,7 +112,7 @@ fn rotate(p: &Params, angles: &[[f32; 2]], x: &mut [f64]) {
 }
 
 /// A head in the words of [`cache_read`].
-fn store(cache: CacheType, x: &[f32], words: &mut [u32]) {
+pub(super) fn store(cache: CacheType, x: &[f32], words: &mut [u32]) {
     match cache {
         CacheType::F32 => {
             for (word, x) in words.iter_mut().zip(x) {

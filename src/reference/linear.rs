@@ -160,7 +160,8 @@ fn read<'a>(form: Form, p: &Params, inputs: &Inputs<'a>) -> Cow<'a, [f32]> {
         Input::Merge => {
             let mut merged = vec![0.0; rows * cols];
             let n_heads = cols / p.head_dim as usize;
-            merge(rows, p.n_splits as usize, n_heads, inputs.x, &mut merged);
+            let n_records = [p.n_splits, p.n_apart].map(|n| n as usize);
+            merge(rows, n_records, n_heads, inputs.x, &mut merged);
             merged.into()
         }
         Input::Int8 => {

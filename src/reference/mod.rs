@@ -5,11 +5,15 @@
 
 mod add;
 mod attention;
+mod attention_latent;
 mod bandwidth;
+mod cache_copy;
 mod cache_write;
 mod embed;
 mod gated_act;
 mod gather_rows;
+mod latent_keys;
+mod latent_values;
 mod linear;
 mod packed;
 mod quantize_rows;
@@ -20,11 +24,15 @@ mod state;
 
 pub use add::add;
 pub use attention::{attention, merge};
+pub use attention_latent::attention_latent;
 pub use bandwidth::copy_bandwidth;
+pub use cache_copy::cache_copy;
 pub use cache_write::{cache_read, cache_write};
 pub use embed::embed;
 pub use gated_act::gated_act;
 pub use gather_rows::gather_rows;
+pub use latent_keys::latent_keys;
+pub use latent_values::latent_values;
 pub use linear::{Inputs, linear};
 pub use packed::Packed;
 pub use quantize_rows::quantize_rows;

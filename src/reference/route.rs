@@ -1,8 +1,8 @@
 //! CPU twin of `shaders/route.wgsl` and `shaders/place_rows.wgsl`.
 
 use super::linear::dot;
-use crate::kernels::route::{BY_LIST, BY_SHARES, DENSE_MASK, NO_BRANCH, Params, Settings, WORDS};
-use crate::kernels::{PADDING, Row, linear::MATMUL_ROWS};
+use crate::kernels::route::{BY_LIST, BY_SHARES, NO_BRANCH, Params, Settings, WORDS};
+use crate::kernels::{PADDING, Row, linear::MATMUL_ROWS, paths::N_DENSE};
 use crate::sampler::pcg4d;
 
 const FULL: u32 = 0;
@@ -153,7 +153,7 @@ pub fn place_rows(p: &Params, rows: &[Row], routes: &mut [u32], paths: &mut [u32
         let sequence = &mut paths[(row.sequence * p.n_ctx) as usize..];
         let before = match row.position {
             0 => 0,
-            position => sequence[position as usize - 1] & DENSE_MASK,
+            position => sequence[position as usize - 1] & N_DENSE,
         };
         let (attention, ffn) = branches(r, routes);
         let n_dense = match p.all_dense {

@@ -9,7 +9,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use super::{Inputs, Packed, Router};
 use crate::graph::{Graph, WeightId};
 use crate::kernels::linear::{Arm, Input, Output};
-use crate::kernels::{Call, Row, sample::Sampler};
+use crate::kernels::{Call, Row, Slots, sample::Sampler};
 use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout, session_buffers};
 
 /// Packed parameters, shared by all sessions of a model.
@@ -193,30 +193,55 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
         Call::QuantizeRows(p) => {
             super::quantize_rows(p, f32s(inputs[0]), bytemuck::cast_slice_mut(y));
         }
-        Call::CacheWrite(cache, p) => {
+        Call::CacheWrite(form, p) => {
             let (q, keys) = others.split_at_mut(1);
+            let paths = inputs.get(5).copied().unwrap_or(&[]);
+            let (keys, values): (&mut [u32], &mut [u32]) = match form.slots {
+                Slots::Positions => (keys[0], last),
+                Slots::Paths => (last, &mut []),
+            };
             super::cache_write(
-                *cache,
+                *form,
                 p,
                 rows(inputs[0]),
                 cast_slice(inputs[1]),
                 f32s(inputs[2]),
                 [f32s(inputs[3]), f32s(inputs[4])],
+                paths,
                 cast_slice_mut(q[0]),
-                keys[0],
-                last,
+                keys,
+                values,
             );
         }
-        Call::Attention(cache, p) => {
-            super::attention(
-                *cache,
-                p,
-                rows(inputs[0]),
-                f32s(inputs[1]),
-                inputs[2],
-                inputs[3],
-                y,
-            );
+        Call::CacheCopy(form, p) => {
+            let (qkv, latents) = (f32s(inputs[1]), f32s(inputs[2]));
+            let rows = rows(inputs[0]);
+            super::cache_copy(*form, p, rows, qkv, latents, inputs[3], others[0], last);
+        }
+        Call::Attention(form, p) => {
+            let paths = inputs.get(4).copied().unwrap_or(&[]);
+            let (q, k, v) = (f32s(inputs[1]), inputs[2], inputs[3]);
+            super::attention(*form, p, rows(inputs[0]), q, k, v, paths, y);
+        }
+        Call::AttentionLatent(form, p) => {
+            let (q, k, c) = (f32s(inputs[1]), inputs[2], inputs[3]);
+            super::attention_latent(*form, p, rows(inputs[0]), q, k, c, inputs[4], y);
+        }
+        Call::AttentionMerge(p) => {
+            let [n_rows, n_splits, n_apart] = [p.rows, p.n_splits, p.n_apart].map(|n| n as usize);
+            let n_heads = (p.cols / p.head_dim) as usize;
+            let records = f32s(inputs[0]);
+            super::merge(n_rows, [n_splits, n_apart], n_heads, records, y);
+        }
+        Call::LatentKeys(form, p) => {
+            let (w, rest) = weight(inputs, form.dtype.is_quantized());
+            let (table, vector) = (cast_slice(rest[2]), f32s(rest[4]));
+            let rows = rows(rest[0]);
+            super::latent_keys(*form, p, w, rows, rest[1], table, rest[3], vector, last);
+        }
+        Call::LatentValues(dtype, p) => {
+            let (w, rest) = weight(inputs, dtype.is_quantized());
+            super::latent_values(*dtype, p, w, f32s(rest[0]), f32s(rest[1]), y);
         }
         Call::GatedAct(p) => super::gated_act(p, f32s(inputs[0]), y),
         Call::Add(p) => super::add(p, f32s(inputs[0]), f32s(inputs[1]), y),

@@ -1,7 +1,7 @@
 use crate::common::{random, random_words};
 use crate::gpu::{Arg, DIRT, Gpu, Program, gpu};
 use crate::{PAD, SUMS, check, dirt, row, words};
-use deputy::kernels::attention::{Params, SPLIT_KEYS, record_len};
+use deputy::kernels::attention::{Form, Params, SPLIT_KEYS, record_len};
 use deputy::kernels::{CacheType, Call, PADDING, Row};
 use deputy::reference::{self, merge};
 use half::f16;
@@ -94,7 +94,7 @@ fn attention_matches_the_reference_with_every_constant() {
     let Some(gpu) = gpu() else { return };
     for wg in [32, 64, 256] {
         let p = params(4, 2, 96, 300);
-        for program in gpu.programs(&Call::Attention(CacheType::F16, p)) {
+        for program in gpu.programs(&Call::Attention(Form::plain(CacheType::F16), p)) {
             if program.shader.kernel == "attention" {
                 let program = program.with(&[("WG", wg)]);
                 case(gpu, &program, CacheType::F16, &p, &mixed(300))
@@ -154,7 +154,7 @@ fn a_row_does_not_depend_on_the_others() {
         };
         results(&rows) == results(&others)
     };
-    for program in gpu.programs(&Call::Attention(CacheType::F16, p)) {
+    for program in gpu.programs(&Call::Attention(Form::plain(CacheType::F16), p)) {
         assert!(same_bits(&program), "{program}");
         if program.shader.kernel == "attention_tile" {
             let broken = program.broken("keys.x / KEYS * KEYS", "keys.x");
@@ -201,7 +201,7 @@ pub(crate) fn params(n_heads: u32, n_kv_heads: u32, head_dim: u32, n_ctx: u32) -
 
 fn each(gpu: &Gpu, cache: CacheType, p: &Params, rows: &[Row]) {
     let call = Call::Attention(
-        cache,
+        Form::plain(cache),
         Params {
             rows: rows.len() as u32,
             ..*p
@@ -230,7 +230,8 @@ pub(crate) fn case(
     let merged = |records: &[f32]| {
         let n_heads = p.n_heads as usize;
         let mut y = vec![0.0; rows.len() * n_heads * p.head_dim as usize];
-        merge(rows.len(), p.n_splits as usize, n_heads, records, &mut y);
+        let n_records = [p.n_splits as usize, 0];
+        merge(rows.len(), n_records, n_heads, records, &mut y);
         y
     };
     let whole = Params { n_splits: 1, ..*p };
@@ -257,9 +258,9 @@ fn run(
         Arg::In(2, &q),
         Arg::In(3, &k),
         Arg::In(4, &v),
-        Arg::Out(5, &vec![DIRT; want.len()]),
+        Arg::Out(7, &vec![DIRT; want.len()]),
     ];
-    let got = gpu.run(program, &Call::Attention(cache, *p), &args)?;
+    let got = gpu.run(program, &Call::Attention(Form::plain(cache), *p), &args)?;
     Ok((got.into_iter().next().expect("one output"), want))
 }
 
@@ -281,12 +282,12 @@ fn inputs(cache: CacheType, p: &Params, rows: &[Row]) -> ([Vec<u32>; 3], Vec<f32
         n_splits => n_heads * (n_splits * record_len(p.head_dim)) as usize,
     };
     let (_, mut want) = dirt(n);
-    reference::attention(cache, p, rows, &q, &k, &v, &mut want);
+    reference::attention(Form::plain(cache), p, rows, &q, &k, &v, &[], &mut want);
     ([words(&q).to_vec(), k, v], want)
 }
 
 /// Keys or values of three sequences; NaN at positions that no row sees.
-fn cached(cache: CacheType, p: &Params, rows: &[Row], seed: u64) -> Vec<u32> {
+pub(crate) fn cached(cache: CacheType, p: &Params, rows: &[Row], seed: u64) -> Vec<u32> {
     let n_heads = 3 * (p.n_ctx * p.n_kv_heads) as usize;
     let head_dim = p.head_dim as usize;
     let mut heads: Vec<Vec<u32>> = match cache {

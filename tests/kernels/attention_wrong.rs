@@ -3,7 +3,8 @@
 use crate::attention::{case, many, mixed, params};
 use crate::expect_caught;
 use crate::gpu::{Gpu, gpu};
-use deputy::kernels::{CacheType, Call, Row, attention::Params};
+use deputy::kernels::attention::{Form, Params};
+use deputy::kernels::{CacheType, Call, Row};
 
 #[test]
 fn a_wrong_attention_is_caught() {
@@ -32,7 +33,7 @@ fn a_wrong_attention_is_caught() {
         ("if params.softcap > 0.0", "if params.softcap > 9.0"),
         ("sums[2] * by.z", "sums[2]"),
         ("value * weights.w", "value * weights.z"),
-        ("select(QUADS + 1u, QUADS, params.n_splits == 1u)", "QUADS"),
+        ("select(QUADS, QUADS + 1u, has_records())", "QUADS"),
     ] {
         caught(from, to);
     }
@@ -165,7 +166,10 @@ fn a_wrong_cache_is_caught() {
         // The mistake is in a text that several kernels join; each reads its own way.
         let kernel = Some(kernel).filter(|_| !from.starts_with("v["));
         let rows = many(100);
-        for program in gpu.programs(&Call::Attention(cache, Params { rows: 40, ..p })) {
+        for program in gpu.programs(&Call::Attention(
+            Form::plain(cache),
+            Params { rows: 40, ..p },
+        )) {
             if kernel.is_none_or(|kernel| kernel == program.shader.kernel) {
                 let mut broken = program.clone();
                 broken.source = broken.source.replace(from, to);
@@ -187,7 +191,7 @@ fn is_caught(
     to: &str,
 ) {
     let call = Call::Attention(
-        cache,
+        Form::plain(cache),
         Params {
             rows: rows.len() as u32,
             ..*p

@@ -1,7 +1,9 @@
+use crate::arenas::{arena, random_paths, view};
 use crate::common::{compare, random};
 use crate::gpu::{Arg, DIRT, Gpu, Program, gpu};
 use crate::{ELEMENTWISE, check, dirt, expect_caught, row, words};
-use deputy::kernels::{CacheType, Call, PADDING, Row, cache_write::Params};
+use deputy::kernels::cache_write::{Form, Params};
+use deputy::kernels::{CacheType, Call, PADDING, Row, Slots};
 use deputy::reference::{self, cache_read};
 use half::f16;
 
@@ -63,7 +65,12 @@ fn a_wrong_cache_write_is_caught() {
         ..p
     };
     for (cache, p, from, to) in [
-        (CacheType::F32, p, " && row.position != PADDING", ""),
+        (
+            CacheType::F32,
+            p,
+            "NOWHERE, row.position == PADDING",
+            "NOWHERE, false",
+        ),
         (
             CacheType::F32,
             p,
@@ -85,8 +92,8 @@ fn a_wrong_cache_write_is_caught() {
         (
             CacheType::F32,
             p,
-            "lid < n_quads && row",
-            "lid <= n_quads && row",
+            "lid < n_quads && to",
+            "lid <= n_quads && to",
         ),
         (
             CacheType::F32,
@@ -126,19 +133,104 @@ fn a_wrong_cache_write_is_caught() {
         ),
         (CacheType::Q8, p, "first + 8u", "first + 7u"),
         (CacheType::Q8, p, "largest / 127.0", "largest / 128.0"),
-        (CacheType::Q4, p, "max(high, head[i])", "high"),
-        (
-            CacheType::Q4,
-            p,
-            "head[lid + 1u] * inverse",
-            "head[lid] * inverse",
-        ),
+        (CacheType::Q4, p, "max(high, q4_quads[i])", "high"),
+        (CacheType::Q4, p, "q4_quads[pair + 1u]", "q4_quads[pair]"),
     ] {
-        let call = Call::CacheWrite(cache, p);
-        for program in gpu.programs(&call) {
-            let broken = case(gpu, &program.broken(from, to), cache, &p);
+        let form = Form::plain(cache);
+        for program in gpu.programs(&Call::CacheWrite(form, p)) {
+            let broken = case(gpu, &program.broken(from, to), form, &p);
             expect_caught(&program.to_string(), &format!("{from} -> {to}"), broken);
         }
+    }
+}
+
+/// Keys by paths lie where those by positions are moved to.
+#[test]
+fn keys_by_paths_are_those_by_positions() {
+    let Some(gpu) = gpu() else { return };
+    let cache = CacheType::Q8;
+    let paths = random_paths(N_SEQUENCES, N_CTX, 50);
+    let rows: Vec<Row> = (0..N_SEQUENCES * N_CTX)
+        .map(|i| row(i / N_CTX, i % N_CTX))
+        .collect();
+    let p = Params {
+        rows: rows.len() as u32,
+        n_positions: N_CTX,
+        n_latent_ctx: N_CTX,
+        k_first: N_SEQUENCES * N_CTX,
+        ..params(64, 64)
+    };
+    let table = random(9, (N_CTX * p.rotary_dim) as usize);
+    let qkv = random(1, rows.len() * 7 * 64);
+    let row_words = cache.row_bytes(2 * 64) as usize / 4;
+    let arenas = vec![0x7fc0_7e00; 2 * rows.len() * row_words];
+    let run = |slots| {
+        let call = Call::CacheWrite(Form { cache, slots }, p);
+        let q = vec![DIRT; rows.len() * 3 * 64];
+        let mut args = vec![
+            Arg::In(1, words(&rows)),
+            Arg::In(2, words(&table)),
+            Arg::In(3, words(&qkv)),
+            Arg::In(4, &[0; 4]),
+            Arg::In(5, &[0; 4]),
+        ];
+        if slots == Slots::Paths {
+            args.push(Arg::In(6, &paths));
+        }
+        args.extend([Arg::Out(7, &q), Arg::Out(8, &arenas)]);
+        if slots == Slots::Positions {
+            args.push(Arg::Out(9, &arenas));
+        }
+        let got = gpu.run(&gpu.programs(&call)[0], &call, &args);
+        got.expect("it runs")
+    };
+    let (plain, routed) = (run(Slots::Positions), run(Slots::Paths));
+    let all = &plain[1][..rows.len() * row_words];
+    let dense = arena(all, view(&paths, N_CTX), false, N_CTX);
+    let latent = arena(all, view(&paths, N_CTX), true, N_CTX);
+    assert!(plain[0] == routed[0], "queries");
+    assert!([dense, latent].concat() == routed[1], "keys");
+}
+
+#[test]
+fn a_wrong_place_is_caught() {
+    let Some(gpu) = gpu() else { return };
+    let form = Form {
+        cache: CacheType::F32,
+        slots: Slots::Paths,
+    };
+    let dense = params(32, 32);
+    let both = Params {
+        n_latent_ctx: N_CTX,
+        k_first: N_SEQUENCES * N_CTX,
+        ..dense
+    };
+    for (p, from, to) in [
+        (
+            &dense,
+            "NOWHERE, params.n_latent_ctx == 0u",
+            "NOWHERE, false",
+        ),
+        (&dense, "& IS_LATENT) != 0u", "& IS_LATENT) == 0u"),
+        (&both, "params.k_first + slot", "slot"),
+        (&both, "row.sequence * params.n_latent_ctx + ", ""),
+        (&both, "row.sequence * params.n_ctx + ", ""),
+        (
+            &both,
+            "n_latent(row.sequence, row.position) - 1u",
+            "n_latent(row.sequence, row.position)",
+        ),
+        (
+            &both,
+            "n_dense(row.sequence, row.position) - 1u",
+            "row.position",
+        ),
+        (&both, "position + 1u - n_dense", "position - n_dense"),
+    ] {
+        let program = &gpu.programs(&Call::CacheWrite(form, *p))[0];
+        case(gpu, program, form, p).unwrap_or_else(|e| panic!("unbroken {program}: {e}"));
+        let broken = case(gpu, &program.broken(from, to), form, p);
+        expect_caught(&program.to_string(), &format!("{from} -> {to}"), broken);
     }
 }
 
@@ -156,8 +248,11 @@ fn params(head_dim: u32, rotary_dim: u32) -> Params {
 }
 
 fn each(gpu: &Gpu, cache: CacheType, p: &Params) {
-    for program in gpu.programs(&Call::CacheWrite(cache, *p)) {
-        case(gpu, &program, cache, p).unwrap_or_else(|e| panic!("{program} {p:?}: {e}"));
+    for slots in [Slots::Positions, Slots::Paths] {
+        let form = Form { cache, slots };
+        for program in gpu.programs(&Call::CacheWrite(form, *p)) {
+            case(gpu, &program, form, p).unwrap_or_else(|e| panic!("{program} {p:?}: {e}"));
+        }
     }
 }
 
@@ -167,12 +262,15 @@ fn rows() -> Vec<Row> {
     vec![row(1, 0), pad, row(0, 3), row(0, 4), row(2, N_CTX - 1), pad]
 }
 
-fn case(gpu: &Gpu, program: &Program, cache: CacheType, p: &Params) -> Result<(), String> {
+fn case(gpu: &Gpu, program: &Program, form: Form, p: &Params) -> Result<(), String> {
+    let Form { cache, slots } = form;
     let rows = rows();
     let p = Params {
         rows: rows.len() as u32,
+        n_positions: N_CTX,
         ..*p
     };
+    let paths = random_paths(N_SEQUENCES, N_CTX, 50);
     let n_pairs = p.rotary_dim / 2;
     let mut table: Vec<[f32; 2]> = (0..N_CTX * n_pairs)
         .map(|i| {
@@ -196,26 +294,35 @@ fn case(gpu: &Gpu, program: &Program, cache: CacheType, p: &Params) -> Result<()
     };
     let (q, mut want_q) = dirt(rows.len() * p.n_heads as usize * head_dim);
     let row_bytes = cache.row_bytes(u64::from(p.n_kv_heads * p.head_dim)) as usize;
-    let before = vec![DIRT; (N_SEQUENCES * N_CTX) as usize * row_bytes / 4];
-    let args = [
+    let n_rows = (N_SEQUENCES * N_CTX).max(p.k_first + N_SEQUENCES * p.n_latent_ctx);
+    let before = vec![DIRT; n_rows as usize * row_bytes / 4];
+    let mut args = vec![
         Arg::In(1, words(&rows)),
         Arg::In(2, bytemuck::cast_slice(&table)),
         Arg::In(3, words(&qkv)),
         Arg::In(4, words(&gains[0])),
         Arg::In(5, words(&gains[1])),
-        Arg::Out(6, &q),
-        Arg::Out(7, &before),
-        Arg::Out(8, &before),
     ];
-    let got = gpu.run(program, &Call::CacheWrite(cache, p), &args)?;
+    if slots == Slots::Paths {
+        args.push(Arg::In(6, &paths));
+    }
+    args.extend([Arg::Out(7, &q), Arg::Out(8, &before)]);
+    if slots == Slots::Positions {
+        args.push(Arg::Out(9, &before));
+    }
+    let mut got = gpu.run(program, &Call::CacheWrite(form, p), &args)?;
+    if slots == Slots::Paths {
+        got.push(before.clone()); // Values are another kernel's.
+    }
     let (mut keys, mut values) = (before.clone(), before);
     reference::cache_write(
-        cache,
+        form,
         &p,
         &rows,
         &table,
         &qkv,
         [&gains[0], &gains[1]],
+        &paths,
         &mut want_q,
         &mut keys,
         &mut values,
@@ -228,7 +335,7 @@ fn case(gpu: &Gpu, program: &Program, cache: CacheType, p: &Params) -> Result<()
 }
 
 /// The same words were written, and they mean the same but for what rounding explains.
-fn check_cached(
+pub(crate) fn check_cached(
     cache: CacheType,
     head_dim: usize,
     got: &[u32],

@@ -45,7 +45,12 @@ fn matvec_does_what_stands_before_and_behind_it() {
                     arm: Arm::All,
                 };
                 for (rows, cols, outs) in [(1, 64, 2), (2, 192, 34), (3, 2304, 66), (4, 576, 250)] {
-                    each(gpu, Call::MatVec, form, &part(dtype, rows, cols, outs), &[]);
+                    let p = part(dtype, rows, cols, outs);
+                    each(gpu, Call::MatVec, form, &p, &[]);
+                    if input == Input::Merge {
+                        let p = Params { n_apart: 2, ..p };
+                        each(gpu, Call::MatVec, form, &p, &[]);
+                    }
                 }
             }
         }
@@ -236,6 +241,24 @@ fn wrong_inputs_and_outputs_are_caught() {
             "most - state.x",
         ),
         (Input::Merge, Output::Plain, "quad % n_quads]", "0u]"),
+        (
+            Input::Merge,
+            Output::Plain,
+            "if state.y > 0.0 {",
+            "if true {",
+        ),
+        (
+            Input::Merge,
+            Output::Plain,
+            "+ (i + select(0u, n_unused, i >= n_live))",
+            "+ i",
+        ),
+        (
+            Input::Merge,
+            Output::Plain,
+            "select(most, max(most, state.x), state.y > 0.0)",
+            "max(most, state.x)",
+        ),
         (Input::Merge, Output::Plain, "quad / n_quads * record", "0u"),
         (Input::Plain, Output::Add, "residual[at] + pair.x", "pair.x"),
         (
@@ -258,7 +281,11 @@ fn wrong_inputs_and_outputs_are_caught() {
             output,
             arm: Arm::All,
         };
-        caught(gpu, Call::MatVec, form, &part(dtype, 2, 1152, 34), from, to);
+        let p = Params {
+            n_apart: 1,
+            ..part(dtype, 2, 1152, 34)
+        };
+        caught(gpu, Call::MatVec, form, &p, from, to);
     }
 }
 
@@ -737,7 +764,7 @@ fn blocks_of_bytes(p: &Params) -> Vec<f32> {
 fn records(p: &Params) -> Vec<f32> {
     let record = p.head_dim as usize + 4;
     let n_heads = (p.cols / p.head_dim) as usize;
-    let n_splits = p.n_splits as usize;
+    let n_splits = (p.n_splits + p.n_apart) as usize;
     let mut values = random(4, p.rows as usize * n_splits * n_heads * record);
     for (i, record) in values.chunks_exact_mut(record).enumerate() {
         let row = i / n_heads / n_splits;
@@ -746,6 +773,11 @@ fn records(p: &Params) -> Vec<f32> {
         };
         *most *= 5.0;
         *sum += 1.5;
+        // Records apart say for themselves whether they have keys.
+        let is_apart = i / n_heads % n_splits >= p.n_splits as usize;
+        if is_apart && i % 3 == 0 {
+            (*most, *sum) = (1e4, 0.0);
+        }
         *n_live = [3, 0, 5, 1][row % 4] as f32;
     }
     values

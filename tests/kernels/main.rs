@@ -6,11 +6,15 @@
 mod common;
 mod gpu;
 
+mod arenas;
 mod attention;
 mod attention_wrong;
+mod cache_copy;
 mod cache_write;
 mod elementwise;
 mod embed;
+mod latent;
+mod latent_keys;
 mod linear;
 mod rms_norm;
 mod route;

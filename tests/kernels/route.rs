@@ -1,9 +1,8 @@
 use crate::common::random;
 use crate::gpu::{Arg, Gpu, Program, gpu};
 use crate::{PAD, expect_caught, row, words};
-use deputy::kernels::route::{
-    BY_LIST, BY_ROUTER, BY_SHARES, DENSE_MASK, Params, Settings, WORDS, branches,
-};
+use deputy::kernels::paths::N_DENSE;
+use deputy::kernels::route::{BY_LIST, BY_ROUTER, BY_SHARES, Params, Settings, WORDS, branches};
 use deputy::kernels::{Call, PADDING, Row};
 use deputy::reference;
 
@@ -121,8 +120,8 @@ fn rows_are_placed_by_their_branches() {
         let at = (row.sequence * N_CTX + row.position) as usize;
         let (attention, ffn) = branches(paths[at]);
         assert_eq!(attention | ffn << 2, words[r][0]);
-        let before = paths[at - 1] & DENSE_MASK;
-        assert_eq!(paths[at] & DENSE_MASK, before + u32::from(attention == 0));
+        let before = paths[at - 1] & N_DENSE;
+        assert_eq!(paths[at] & N_DENSE, before + u32::from(attention == 0));
     }
 }
 

@@ -1,7 +1,6 @@
-// Reads quads of keys and values that are kept in f32.
+// Reads quads of keys that are kept in f32.
 
 @group(0) @binding(3) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> v: array<vec4<f32>>;
 
 fn key(at: u32) -> vec4<f32> {
     return k[at];
@@ -11,8 +10,4 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
     return array(
         k[at], k[at + 1u], k[at + 2u], k[at + 3u], k[at + 4u], k[at + 5u], k[at + 6u], k[at + 7u],
     );
-}
-
-fn value(at: u32) -> vec4<f32> {
-    return v[at];
 }

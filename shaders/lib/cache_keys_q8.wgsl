@@ -1,8 +1,7 @@
-// Reads quads of keys and values that are kept in blocks of 32: 8 words of four signed bytes, then
+// Reads quads of keys that are kept in blocks of 32: 8 words of four signed bytes, then
 // the scale, an f32.
 
 @group(0) @binding(3) var<storage, read> k: array<u32>;
-@group(0) @binding(4) var<storage, read> v: array<u32>;
 
 fn key(at: u32) -> vec4<f32> {
     let block = at / 8u * 9u;
@@ -19,9 +18,4 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
         scale * vec4<f32>(unpack4xI8(k[block + 4u])), scale * vec4<f32>(unpack4xI8(k[block + 5u])),
         scale * vec4<f32>(unpack4xI8(k[block + 6u])), scale * vec4<f32>(unpack4xI8(k[block + 7u])),
     );
-}
-
-fn value(at: u32) -> vec4<f32> {
-    let block = at / 8u * 9u;
-    return bitcast<f32>(v[block + 8u]) * vec4<f32>(unpack4xI8(v[block + at % 8u]));
 }

@@ -1,8 +1,8 @@
-// Reads quads of keys and values that are kept in blocks of 32: 4 words of eight nibbles, 8 more than
+// Reads quads of keys that are kept in blocks of 32: 4 words of eight nibbles, 8 more than
 // their integers, a word's low ones first, then the scale, an f32.
+// Joins: lib/cache_nibbles.wgsl.
 
 @group(0) @binding(3) var<storage, read> k: array<u32>;
-@group(0) @binding(4) var<storage, read> v: array<u32>;
 
 fn key(at: u32) -> vec4<f32> {
     let block = at / 8u * 5u;
@@ -21,14 +21,4 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
         scale * nibbles(words.z), scale * nibbles(high.z),
         scale * nibbles(words.w), scale * nibbles(high.w),
     );
-}
-
-fn value(at: u32) -> vec4<f32> {
-    let block = at / 8u * 5u;
-    return bitcast<f32>(v[block + 4u]) * nibbles(v[block + at % 8u / 2u] >> (at % 2u * 4u));
-}
-
-// The integers in the low nibbles of a word's bytes.
-fn nibbles(word: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xU8(word & 0x0f0f0f0fu)) - 8.0;
 }
