@@ -14,7 +14,7 @@ const PAGE: &str = include_str!("page.html");
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 /// How long the browser may take to start and to compile everything.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// A shader as the page gets it.
 #[derive(Clone, Serialize)]
