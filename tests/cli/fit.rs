@@ -97,7 +97,9 @@ fn fit_refuses_what_cannot_be() {
         "{}",
         got.stderr
     );
-    let got = cpu(&["fit", &model, "--calib", &short, "-o", &out]);
+    let got = cpu(&[
+        "fit", &model, "--calib", &short, "-o", &out, "--eval", &calib,
+    ]);
     assert!(got.error(1).contains("at least 64"), "{}", got.stderr);
     let got = cpu(&[
         "fit", &model, "--calib", &calib, "-o", &out, "--eval", &short,
