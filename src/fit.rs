@@ -4,7 +4,8 @@
 //! group of layers at a time. A first pass gathers the second moments of what each linear reads
 //! ([`Moment`]), from which its factors follow ([`Factors`]) at a rank ([`uniform`], [`allocate`]).
 //! A second one computes, token by token, how far each cheap branch is off, and fits the router to
-//! it ([`Regression`]); its predictions give the offsets of each effort ([`offsets`]).
+//! it ([`Regression`]); its predictions give the offsets of each effort ([`offsets`]). What comes of it is
+//! measured on text that was held out ([`Meter`]).
 //!
 //! Memory: a layer's moments are `8·(2·dim² + (n_heads·head_dim)² + ffn_dim²)` bytes, in the second
 //! pass its weights in f32 and `64·dim²` bytes of regression. With a dim of 2048 and an ffn_dim of
@@ -16,27 +17,27 @@
 //! needed, and the two passes of the text through the model decide.
 
 mod branches;
+mod draft;
 mod factors;
 mod linear;
 mod logits;
-mod lora;
+mod measure;
 mod memory;
 mod moments;
 mod ranks;
 mod router;
 mod run;
 mod text;
-mod write;
 
 pub use factors::{Basis, Factors};
 pub use linear::Linear;
-pub use lora::Lora;
+pub use measure::{Measured, Meter, hold_out, static_lists};
 pub use moments::Moment;
 pub use ranks::{Candidate, allocate, most, uniform};
 pub use router::{Decision, Offset, Regression, Solution, offsets};
 pub use run::fit;
-pub use write::write;
 
+use crate::branch::Lora;
 use crate::graph::Routing;
 
 /// A text to learn from.
@@ -68,7 +69,10 @@ pub struct FitOptions {
     pub dense_tokens: u32,
     /// Bytes that may be used beside the model's own.
     pub memory: u64,
-    /// An adapter whose B is taken for the linears that it has.
+    /// An adapter whose B is taken for the linears that it has. With `W = W_pre + s·B·A` the
+    /// low-rank branch is `B·(C + s·A)`, where `B·C ≈ W_pre` by least squares: that is `B·B⁺·W`. So
+    /// A and s play no part, and the model is the one that the adapter has been merged into: its
+    /// full branch is W.
     pub lora: Option<Lora>,
 }
 
@@ -133,9 +137,6 @@ pub struct Fitted {
     /// How well it fits.
     pub report: Report,
 }
-
-/// The effort of a sidecar unless another is asked for.
-pub const DEFAULT_EFFORT: f64 = 0.5;
 
 /// How well factors and routers fit the text.
 #[derive(Clone, Debug)]
@@ -215,15 +216,23 @@ pub enum Error {
         /// The linear's name.
         linear: &'static str,
     },
-    /// No layer is left to be routed.
-    #[error(
-        "dense layers: expected fewer than the model's {n_layers} layers, found {dense_layers}"
-    )]
-    AllDense {
+    /// Too many layers without branches.
+    #[error("dense layers: expected at most {limit} of the model's {n_layers}, found {found}")]
+    DenseLayers {
         /// Layers of the model.
         n_layers: u32,
+        /// Most of them that may be dense.
+        limit: u32,
         /// Those that would have no branches.
-        dense_layers: u32,
+        found: u32,
+    },
+    /// Too little text to measure on.
+    #[error("the text to measure on has {found} tokens, at least {expected} are needed")]
+    HeldOut {
+        /// Fewest tokens.
+        expected: usize,
+        /// Tokens of the text.
+        found: usize,
     },
     /// A decomposition without a result.
     #[error("{tensor}: cannot be decomposed; its values or its inputs are not finite")]
@@ -231,22 +240,20 @@ pub enum Error {
         /// The tensor.
         tensor: String,
     },
-    /// An adapter that does not fit.
-    #[error("{file}: {what}: expected {expected}, found {found}")]
-    Adapter {
-        /// The file.
-        file: String,
-        /// Tensor or key.
-        what: String,
-        /// What is allowed.
-        expected: String,
-        /// What stands there.
-        found: String,
+    /// An adapter's B that spans less than the kernels read at a time.
+    #[error("{tensor}: expected a B of rank {expected} at least in the adapter, found {found}")]
+    AdapterRank {
+        /// The linear.
+        tensor: String,
+        /// Least rank.
+        expected: usize,
+        /// Directions that it spans.
+        found: usize,
     },
 }
 
-impl From<crate::file::Error> for Error {
-    fn from(error: crate::file::Error) -> Self {
+impl From<crate::branch::Error> for Error {
+    fn from(error: crate::branch::Error) -> Self {
         Self::Engine(error.into())
     }
 }

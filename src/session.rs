@@ -4,6 +4,7 @@ mod ahead;
 mod generate;
 mod profile;
 mod routes;
+mod score;
 mod speculate;
 mod step;
 mod trace;
@@ -11,6 +12,7 @@ mod trace;
 pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
 pub use profile::Profile;
 pub use routes::{Branch, LayerBranches, LayerCosts, Routes, TakenRoutes, layer_costs};
+pub use score::{SCORE_WINDOW, Score};
 pub use trace::{Tap, TapKind};
 
 use std::collections::HashMap;

@@ -33,22 +33,10 @@ impl Draft {
     /// # Errors
     /// What [`super::Sidecar::open`] would not accept; [`file::Error::Io`].
     pub fn write(&self, model: &ModelIdentity, path: &Path) -> Result<(), Error> {
-        let stem = stem(path);
-        let named = |suffix: &str| {
-            let mut name = stem.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let (json, weights) = (named(".json"), named(".safetensors"));
-        let text = self.json(model, &json)?;
-        let slots = self.slots(model, &weights)?;
-
-        let partial = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(".partial");
-            PathBuf::from(name)
-        };
-        let (json_partial, weights_partial) = (partial(&json), partial(&weights));
+        let [json, weights] = Self::paths(path);
+        let text = self.json(model, &json.display().to_string())?;
+        let slots = self.slots(model, &weights.display().to_string())?;
+        let [json_partial, weights_partial] = Self::partial_paths(path);
         let result = write_tensors(&weights_partial, &slots)
             .and_then(|()| write_file(&json_partial, text.as_bytes()))
             .and_then(|()| remove(&json))
@@ -62,9 +50,35 @@ impl Draft {
         result
     }
 
+    /// Its files in memory, `deputy.json` and `deputy.safetensors`, with the bytes that
+    /// [`Draft::write`] would write: a folder of them stands for one on a disk.
+    ///
+    /// # Errors
+    /// What [`super::Sidecar::open`] would not accept.
+    pub fn files(&self, model: &ModelIdentity) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        let [json, weights] = [".json", ".safetensors"].map(|suffix| format!("{NAME}{suffix}"));
+        let text = self.json(model, &json)?;
+        let tensors = encode(&weights, vec![], &self.slots(model, &weights)?)?;
+        Ok(BTreeMap::from([
+            (json, text.into_bytes()),
+            (weights, tensors),
+        ]))
+    }
+
+    /// The two files of a sidecar for the model at `path`.
+    pub fn paths(path: &Path) -> [PathBuf; 2] {
+        let stem = stem(path);
+        [".json", ".safetensors"].map(|suffix| with_suffix(&stem, suffix))
+    }
+
+    /// What they are called until they are whole.
+    pub fn partial_paths(path: &Path) -> [PathBuf; 2] {
+        Self::paths(path).map(|path| with_suffix(&path, ".partial"))
+    }
+
     /// The text of the JSON file, seen to be read back.
-    fn json(&self, model: &ModelIdentity, path: &Path) -> Result<String, Error> {
-        let file = path.display().to_string();
+    fn json(&self, model: &ModelIdentity, file: &str) -> Result<String, Error> {
+        let file = file.to_owned();
         let value = schema::to_json(&self.settings, model);
         let text = format!("{value:#}\n");
         let found = text.len() as u64;
@@ -81,8 +95,8 @@ impl Draft {
     }
 
     /// Each tensor with its values, in the order of the file.
-    fn slots(&self, model: &ModelIdentity, path: &Path) -> Result<Vec<(Slot, &[f32])>, Error> {
-        let file = path.display().to_string();
+    fn slots(&self, model: &ModelIdentity, file: &str) -> Result<Vec<(Slot, &[f32])>, Error> {
+        let file = file.to_owned();
         let mut given = HashMap::new();
         for (name, shape, values) in &self.tensors {
             if given.insert(name.as_str(), (shape, values)).is_some() {
@@ -137,8 +151,21 @@ fn stem(path: &Path) -> PathBuf {
     }
 }
 
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 fn write_tensors(path: &Path, slots: &[(Slot, &[f32])]) -> Result<(), Error> {
-    let name = path.display().to_string();
+    let out = BufWriter::new(create(path)?);
+    let file = encode(&path.display().to_string(), out, slots)?.into_inner();
+    let file = file.map_err(|cause| io_error(path)(cause.into_error()))?;
+    Ok(file.sync_all().map_err(io_error(path))?)
+}
+
+/// Writes the tensors to `out`, called `name` in messages.
+fn encode<W: Write>(name: &str, out: W, slots: &[(Slot, &[f32])]) -> Result<W, Error> {
     let declare = |(slot, _): &(Slot, &[f32])| Declaration {
         name: slot.name.clone(),
         dtype: slot.dtype,
@@ -146,8 +173,7 @@ fn write_tensors(path: &Path, slots: &[(Slot, &[f32])]) -> Result<(), Error> {
     };
     let declarations: Vec<Declaration> = slots.iter().map(declare).collect();
     let about = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = BufWriter::new(create(path)?);
-    let mut writer = SafetensorsWriter::new(&name, file, &about, &declarations)?;
+    let mut writer = SafetensorsWriter::new(name, out, &about, &declarations)?;
     let mut bytes = vec![];
     for (slot, values) in slots {
         let (_, cols) = slot.shape.rows_cols().unwrap_or((1, 1));
@@ -155,14 +181,12 @@ fn write_tensors(path: &Path, slots: &[(Slot, &[f32])]) -> Result<(), Error> {
             bytes.clear();
             quantize_row(slot.dtype, values, &mut bytes);
             if first_non_finite(slot.dtype, &bytes).is_some() {
-                return Err(tensors::not_finite(&name, &slot.name, row));
+                return Err(tensors::not_finite(name, &slot.name, row));
             }
             writer.write(&slot.name, &bytes)?;
         }
     }
-    let file = writer.finish()?.into_inner();
-    let file = file.map_err(|cause| io_error(path)(cause.into_error()))?;
-    Ok(file.sync_all().map_err(io_error(path))?)
+    Ok(writer.finish()?)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {

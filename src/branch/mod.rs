@@ -18,7 +18,7 @@ pub use draft::Draft;
 pub use effort::{Effort, Offsets};
 pub use identity::{ModelIdentity, ModelShape};
 pub use lora::{LORA_CONFIG, Lora, LoraPair};
-pub use schema::{FactorFormat, Settings};
+pub use schema::{FactorFormat, Settings, max_dense_layers};
 pub use sidecar::Sidecar;
 
 use crate::file;

@@ -141,7 +141,7 @@ pub(super) fn parse(file: &str, value: &Value, model: &ModelIdentity) -> Result<
 
 /// A quarter of the layers: routing is to leave most of the model to the router. Two in any case,
 /// which tiny models do not have more of.
-fn max_dense_layers(n_layers: u32) -> u32 {
+pub fn max_dense_layers(n_layers: u32) -> u32 {
     n_layers.div_ceil(4).max(2)
 }
 

@@ -8,7 +8,7 @@ use super::Linear;
 const BLOCK: usize = 32;
 
 /// The least rank, and the step of small tensors: the kernels read vectors of 4.
-const QUAD: usize = 4;
+pub(super) const QUAD: usize = 4;
 
 /// The rank nearest to `fraction` of the smaller side: a multiple of 32, or of 4 below that, at
 /// least 4 and at most what [`most`] allows.
@@ -22,7 +22,12 @@ pub fn uniform(fraction: f64, d_out: usize, d_in: usize) -> usize {
 
 /// The highest rank of a tensor: all of the smaller side's whole quads.
 pub fn most(d_out: usize, d_in: usize) -> usize {
-    d_out.min(d_in) / QUAD * QUAD
+    whole(d_out.min(d_in))
+}
+
+/// The whole quads of a rank.
+pub(super) fn whole(rank: usize) -> usize {
+    rank / QUAD * QUAD
 }
 
 /// Tensors that have one rank, to be given some of a budget.

@@ -14,6 +14,7 @@ use super::{
     Candidate, Error, Factors, FitOptions, FitProgress, Fitted, Linear, LinearReport, Moment,
     Offset, Report, RouterReport, Stage, Tensor, Text, offsets, text,
 };
+use crate::branch::max_dense_layers;
 use crate::engine::Engine;
 use crate::graph::{LayerRanks, RouterKind, Routing};
 use crate::session::{Session, SessionOptions, TapKind};
@@ -34,12 +35,13 @@ pub async fn fit(
         });
     }
     let n_layers = engine.config().n_layers;
-    let dense_layers = options.dense_layers.unwrap_or(2).min(n_layers / 4);
-    let dense_layers = options.dense_layers.unwrap_or(dense_layers);
-    if dense_layers >= n_layers {
-        return Err(Error::AllDense {
+    let limit = max_dense_layers(n_layers).min(n_layers.saturating_sub(1));
+    let dense_layers = options.dense_layers.unwrap_or(2.min(n_layers / 4));
+    if dense_layers > limit {
+        return Err(Error::DenseLayers {
             n_layers,
-            dense_layers,
+            limit,
+            found: dense_layers,
         });
     }
     let windows = text::windows(engine, texts, options)?;
@@ -215,15 +217,20 @@ impl Fit<'_> {
         let values = self.engine.weight(id).await?;
         let w = Mat::from_fn(d_out, d_in, |i, j| f64::from(values[i * d_in + j]));
         drop(values);
-        if let Some(lora) = &self.options.lora
-            && let Some(b) = lora.b(layer, linear, d_out)?
-        {
-            let mut factors = Factors::given(&name, &w, moment, b)?;
-            factors.cut(factors.rank() / 4 * 4);
-            return if factors.rank() == 0 {
-                Err(lora.too_few(layer, linear))
-            } else {
-                Ok(factors)
+        let lora = self.options.lora.as_ref();
+        if let Some(pair) = lora.and_then(|lora| lora.pair(layer as usize, linear.name())) {
+            let rank = pair.b.len() / d_out;
+            let b = Mat::from_fn(d_out, rank, |i, j| f64::from(pair.b[i * rank + j]));
+            let mut factors = Factors::given(&name, &w, moment, &b)?;
+            let found = factors.rank();
+            factors.cut(ranks::whole(found));
+            return match factors.rank() {
+                0 => Err(Error::AdapterRank {
+                    tensor: name,
+                    expected: ranks::QUAD,
+                    found,
+                }),
+                _ => Ok(factors),
             };
         }
         let uniform = ranks::uniform(self.options.rank, d_out, d_in);
@@ -252,7 +259,7 @@ impl Fit<'_> {
                 }
                 let given = |&(layer, linear): &(u32, Linear)| {
                     let lora = self.options.lora.as_ref();
-                    lora.is_some_and(|lora| lora.has(layer, linear))
+                    lora.is_some_and(|lora| lora.pair(layer as usize, linear.name()).is_some())
                 };
                 if keys.iter().any(given) {
                     continue;

@@ -306,7 +306,7 @@ fn route_case(n_rows: u32, decides: bool, call: fn(route::Params) -> Call) -> Ca
     };
     let mut step: Vec<(u32, u32)> = (0..n_rows).map(|i| (i % 2, 70 + i / 2)).collect();
     step[n_rows as usize - 1].1 = PADDING;
-    let branches = |i: u32| [i % 2 | (i % 3) << 2, 0, 0, 0];
+    let branches = |i: u32| [(i % 2) | ((i % 3) << 2), 0, 0, 0];
     let mut routes: Vec<u32> = (0..n_rows).flat_map(branches).collect();
     routes[4 * n_rows as usize - 4] = 0b1111;
     let paths = (0..2 * N_CTX).map(|i| i % N_CTX / 2).collect();

@@ -5,9 +5,9 @@
 mod common;
 
 mod algebra;
+mod draft;
 mod model;
 mod trace;
-mod write;
 
 use std::path::{Path, PathBuf};
 

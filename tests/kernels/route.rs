@@ -200,7 +200,7 @@ fn decided((r, row): (usize, &Row)) -> [u32; 4] {
     let r = r as u32;
     let words = match row.position {
         PADDING => 0b1111,
-        _ => (r / 2) % 2 | (r % 3) << 2,
+        _ => ((r / 2) % 2) | ((r % 3) << 2),
     };
     [words, 0, 0, 0]
 }

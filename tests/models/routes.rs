@@ -495,11 +495,11 @@ fn drafts_change_no_answer() {
             };
             let engine = engine(&model, options);
             for routes in [Routes::FULL, Routes::default()] {
-                for sampler in [SamplerParams::greedy(), drawn.clone()] {
+                for sampler in [SamplerParams::greedy(), drawn] {
                     let mut plain = with_routes(&engine, 16, &routes);
                     let prompt: Vec<u32> = (20..29).collect();
-                    let want = answer(&mut plain, &prompt, 30, sampler.clone());
-                    let to_the_end = answer(&mut plain, &prompt[..3], 1000, sampler.clone());
+                    let want = answer(&mut plain, &prompt, 30, sampler);
+                    let to_the_end = answer(&mut plain, &prompt[..3], 1000, sampler);
                     for speculate in [1, 3, 5, deputy::MAX_DRAFTS] {
                         let at = format!("{name}, {routes:?}, {sampler:?}, {speculate} drafts");
                         let options = SessionOptions {
@@ -509,13 +509,13 @@ fn drafts_change_no_answer() {
                         };
                         let mut session = session(&engine, options);
                         session.set_routes(&routes).unwrap();
-                        let got = answer(&mut session, &prompt, 30, sampler.clone());
+                        let got = answer(&mut session, &prompt, 30, sampler);
                         assert_eq!(got.ids, want.ids, "{at}");
                         assert!(got.n_drafted > 0 && got.n_accepted <= got.n_drafted);
                         if kind == Factors::Exact && routes == Routes::FULL {
                             assert_eq!(got.n_accepted, got.n_drafted, "{at}");
                         }
-                        let got = answer(&mut session, &prompt[..3], 1000, sampler.clone());
+                        let got = answer(&mut session, &prompt[..3], 1000, sampler);
                         assert_eq!(got.ids, to_the_end.ids, "{at}, to the end");
                         assert_eq!(got.stop, StopReason::ContextFull);
                     }

@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let path = model::path(&args.model, "inspect")?;
     let file = ModelFile::open_path(path).await?;
     // A model that cannot be run is shown as far as that goes; then comes the error.
-    let opened = match open(&path, global).await {
+    let opened = match open(path, global).await {
         Ok((model, branches)) => {
             let limit = model.config.n_ctx;
             if let Some(found) = global.ctx.filter(|&n_ctx| n_ctx > limit) {

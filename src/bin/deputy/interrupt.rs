@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use deputy::Cancel;
 
 static CURRENT: Mutex<Option<Cancel>> = Mutex::new(None);
-static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
 
 /// Watches for Ctrl-C from now on.
 pub(crate) fn install() -> Result<(), ctrlc::Error> {
@@ -17,7 +17,7 @@ pub(crate) fn install() -> Result<(), ctrlc::Error> {
         match current {
             Some(cancel) if !cancel.is_cancelled() => cancel.cancel(),
             _ => {
-                if let Some(path) = lock(&UNFINISHED).take() {
+                for path in lock(&UNFINISHED).drain(..) {
                     remove(&path);
                 }
                 std::process::exit(130)
@@ -57,14 +57,33 @@ impl Unfinished {
         let mut name: OsString = out.into();
         name.push(".partial");
         let path = PathBuf::from(name);
-        *lock(&UNFINISHED) = Some(path.clone());
+        *lock(&UNFINISHED) = vec![path.clone()];
         Self { path }
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        *lock(&UNFINISHED) = None;
+        lock(&UNFINISHED).clear();
+    }
+}
+
+/// While it lives, a program that is ended by Ctrl-C takes these files with it.
+#[cfg(feature = "fit")]
+pub(crate) struct UnfinishedFiles(());
+
+#[cfg(feature = "fit")]
+impl UnfinishedFiles {
+    pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        *lock(&UNFINISHED) = paths.into_iter().collect();
+        Self(())
+    }
+}
+
+#[cfg(feature = "fit")]
+impl Drop for UnfinishedFiles {
+    fn drop(&mut self) {
+        lock(&UNFINISHED).clear();
     }
 }
 

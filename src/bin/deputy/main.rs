@@ -7,6 +7,8 @@ mod devices;
 mod failure;
 #[cfg(feature = "fit")]
 mod fit;
+#[cfg(feature = "fit")]
+mod fit_report;
 mod generate;
 mod inspect;
 mod interrupt;

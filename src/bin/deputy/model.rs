@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use deputy::file::ModelFile;
-use deputy::{Engine, Session, SessionOptions};
+use deputy::{Engine, LoadOptions, Session, SessionOptions};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -37,11 +37,16 @@ pub(crate) async fn load_with(
         file.tensors.len(),
         start.elapsed()
     );
-    let bar = output::byte_bar("loading");
-    let options = deputy::LoadOptions {
+    let options = LoadOptions {
         n_ctx,
         ..global.load_options()
     };
+    load_file(file, options).await
+}
+
+/// Loads a model that has been opened, with a bar.
+pub(crate) async fn load_file(file: ModelFile, options: LoadOptions) -> Result<Engine, Failure> {
+    let bar = output::byte_bar("loading");
     let mut on_progress = |progress| output::show(&bar, progress);
     let loaded = Engine::from_file(file, options, &mut on_progress).await;
     bar.finish_and_clear();
