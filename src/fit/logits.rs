@@ -49,6 +49,9 @@ impl Macs {
     }
 }
 
+/// Near its optimum a model's loss grows with the square of an error.
+const POWER: f64 = 2.0;
+
 /// A layer's router: logits from predicted errors. See the head of `router.rs`.
 pub(super) struct Logits<'a> {
     solution: &'a Solution,
@@ -65,7 +68,12 @@ impl<'a> Logits<'a> {
 
     fn bias(&self) -> [f64; 3] {
         let saved = self.macs.saved();
-        std::array::from_fn(|k| (saved[k] / self.macs.all()).ln() - self.solution.bias[k])
+        std::array::from_fn(|k| self.logit(saved[k], self.solution.bias[k]))
+    }
+
+    /// What saving so much is worth for an error with this logarithm.
+    fn logit(&self, saved: f64, error: f64) -> f64 {
+        (saved / self.macs.all()).ln() - POWER * error
     }
 
     pub(super) fn tensors(&self, layer: u32) -> [Tensor; 3] {
@@ -76,7 +84,7 @@ impl<'a> Logits<'a> {
             bias[row] = self.bias()[k] as f32;
             let weights = self.solution.weights[k].iter();
             for (to, from) in weight[row * dim..].iter_mut().zip(weights) {
-                *to = -from as f32;
+                *to = (-POWER * from) as f32;
             }
         }
         let tensor = |part: &str, shape: &[usize], values| Tensor {
@@ -96,7 +104,7 @@ impl<'a> Logits<'a> {
         let errors = self.solution.predict(features);
         let saved = self.macs.saved();
         let branch = |k: usize| Decision {
-            logit: (saved[k] / self.macs.all()).ln() - errors[k],
+            logit: self.logit(saved[k], errors[k]),
             saved: saved[k],
         };
         let (low, skip) = (branch(1), branch(2));

@@ -1,17 +1,16 @@
 //! The router, by regression: from the residual stream to the logarithm of each branch's error.
 //!
-//! A branch should be taken where its error is small for the multiply-adds that it saves: for a
-//! price λ of a multiply-add, full costs λ·C and a branch costs `error + λ·(C - saved)`; so the
-//! branch is better where `error < λ·saved`, or `ln saved - ln error > -ln λ`. The left side is
-//! the branch's logit, 0 that of full, and `-ln λ` the offset of full: one number for all layers
-//! and both heads. Between low and skip the higher logit saves more for its error; weighed exactly,
-//! their difference would depend on λ, which a logit cannot.
+//! A branch should be taken where its error is small for the multiply-adds that it saves. Near its
+//! optimum a model's loss grows with the square of an error; so for a price λ of a multiply-add,
+//! full costs λ·C and a branch costs `error² + λ·(C - saved)`: the branch is better where
+//! `error² < λ·saved`, or `ln saved - 2 ln error > -ln λ`. The left side is the branch's logit, 0
+//! that of full, and `-ln λ` the offset of full: one number for all layers and both heads. Between
+//! low and skip the higher logit saves more for its error; weighed exactly, their difference would
+//! depend on λ, which a logit cannot.
 //!
 //! `saved` is in parts of the layer's own multiply-adds, so that logits stay small.
 //!
-//! `tinystories-656k` with ranks of a quarter, fitted to 35,000 tokens: perplexity of held-out text
-//! × 1.05 at 0.93 of the compute, × 1.16 at 0.87, × 1.60 at 0.72, × 2.47 at 0.59; the same shares
-//! drawn at random: × 1.5, × 2.4, × 5.9, × 11. An offset of ±0.5 between the heads did no better.
+//! What comes of it, and of the error itself in place of its square: benches/record/routing.md.
 
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
