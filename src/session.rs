@@ -1,6 +1,7 @@
 //! Sequences of tokens over a loaded model: prefill, decode, cancel, reuse.
 
 mod ahead;
+mod batch;
 mod generate;
 mod profile;
 mod routes;

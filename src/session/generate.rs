@@ -11,6 +11,7 @@ use super::ahead::{Step, Steps};
 use super::speculate::Drafts;
 use super::step::rows;
 use super::{Session, sampler};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::sampler::SamplerParams;
 use crate::tokenizer::{DecodeStream, StopStrings};
@@ -149,89 +150,41 @@ impl Session {
         let start = Instant::now();
         self.check_prompt(prompt, options)?;
         let engine = self.engine.clone();
-        let tokenizer = engine.tokenizer().ok();
-        let mut text = Text {
-            stream: tokenizer.map(if options.continues {
-                DecodeStream::continuing
-            } else {
-                DecodeStream::new
-            }),
-            stops: StopStrings::new(options.stop.iter().cloned()),
-            all: String::new(),
-        };
-        let eos = if options.ignore_eos {
-            vec![]
-        } else {
-            engine.eos()
-        };
         self.samplers[0] = sampler(&options.sampler);
         self.write_samplers();
 
-        let n_reused = self.reuse(prompt);
-        let mut generation = Generation {
-            text: String::new(),
-            ids: vec![],
-            stop: StopReason::Length,
-            n_prompt: prompt.len(),
-            n_reused,
-            n_dropped: 0,
-            n_drafted: 0,
-            n_accepted: 0,
-            time_to_first_token: Duration::ZERO,
-            prefill: Duration::ZERO,
-            decode: Duration::ZERO,
-        };
+        let n_reused = self.reuse(0, prompt);
+        let mut answer = Answer::new(&engine, options, prompt.len(), n_reused, start);
         let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
         self.write_tokens(&rows(0, n_reused..prompt.len()));
         let mut steps = Decoding::new(self, max_tokens);
-        let mut first_token = None;
-        generation.stop = loop {
+        let stop = loop {
             if options.cancel.is_cancelled() {
                 break StopReason::Cancelled;
             }
             let id = match steps.next(self).await? {
                 Step::Prompt => continue,
                 Step::Token(id) => id,
-                Step::End if generation.ids.len() >= max_tokens => break StopReason::Length,
-                Step::End => break StopReason::ContextFull,
+                Step::End => break answer.stop_at_end(max_tokens),
             };
-            first_token.get_or_insert_with(Instant::now);
-            if eos.contains(&id) {
-                break StopReason::Eos;
-            }
-            generation.ids.push(id);
-            let piece = text.push(id);
-            let flow = on_piece(Piece { id, text: &piece });
-            if let Some(stop) = text.stops.matched() {
-                break StopReason::Stop(stop.to_owned());
-            }
-            if flow.is_break() {
-                break StopReason::Cancelled;
+            if let Some(stop) = answer.take(id, on_piece) {
+                break stop;
             }
         };
+        let mut generation = answer.finish(stop, on_piece);
         generation.n_dropped = steps.n_in_flight();
         if let Decoding::Drafts(drafts) = &steps {
             generation.n_drafted = drafts.n_drafted;
             generation.n_accepted = drafts.n_accepted;
         }
-        let end = Instant::now();
-        if let Some(first_token) = first_token {
-            generation.prefill = first_token - start;
-            generation.time_to_first_token = first_token - start;
-            generation.decode = end - first_token;
-        }
-        let (all, rest) = text.finish();
-        if let Some(&id) = generation.ids.last()
-            && !rest.is_empty()
-        {
-            // The answer is over: there is nothing left to stop.
-            let _ = on_piece(Piece { id, text: &rest });
-        }
-        generation.text = all;
         Ok(generation)
     }
 
-    fn check_prompt(&self, prompt: &[u32], options: &GenerateOptions) -> Result<(), Error> {
+    pub(super) fn check_prompt(
+        &self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<(), Error> {
         options.sampler.validate()?;
         if !options.stop.is_empty() {
             self.engine.tokenizer()?;
@@ -248,17 +201,22 @@ impl Session {
         prompt.iter().try_for_each(|&id| self.check_token(id))
     }
 
-    /// Keeps what the first sequence shares with the prompt, but for its last token, whose logits
-    /// are needed; returns how many tokens that is.
-    fn reuse(&mut self, prompt: &[u32]) -> usize {
-        let sequence = &mut self.sequences[0];
+    /// How many tokens of the prompt a sequence's cache holds, but for the last one, whose logits are needed.
+    pub(super) fn n_reusable(&self, sequence: u32, prompt: &[u32]) -> usize {
+        let sequence = &self.sequences[sequence as usize];
         let cached = &sequence.tokens[..sequence.n_cached];
         let same = cached
             .iter()
             .zip(prompt)
             .take_while(|(a, b)| a == b)
             .count();
-        let n = same.min(prompt.len() - 1);
+        same.min(prompt.len() - 1)
+    }
+
+    /// Keeps what a sequence shares with the prompt; returns how many tokens that is.
+    pub(super) fn reuse(&mut self, sequence: u32, prompt: &[u32]) -> usize {
+        let n = self.n_reusable(sequence, prompt);
+        let sequence = &mut self.sequences[sequence as usize];
         sequence.tokens = prompt.to_vec();
         sequence.n_cached = n;
         n
@@ -291,6 +249,110 @@ impl Decoding {
             Decoding::Steps(steps) => steps.n_in_flight(),
             Decoding::Drafts(drafts) => drafts.n_in_flight(),
         }
+    }
+}
+
+/// An answer as it is made: its tokens, its text, and where it ends.
+pub(super) struct Answer<'t> {
+    generation: Generation,
+    text: Text<'t>,
+    eos: Vec<u32>,
+    /// When its prompt's first step could be submitted.
+    start: Instant,
+    first_token: Option<Instant>,
+}
+
+impl<'t> Answer<'t> {
+    pub(super) fn new(
+        engine: &'t Engine,
+        options: &GenerateOptions,
+        n_prompt: usize,
+        n_reused: usize,
+        start: Instant,
+    ) -> Self {
+        let tokenizer = engine.tokenizer().ok();
+        Self {
+            generation: Generation {
+                text: String::new(),
+                ids: vec![],
+                stop: StopReason::Length,
+                n_prompt,
+                n_reused,
+                n_dropped: 0,
+                n_drafted: 0,
+                n_accepted: 0,
+                time_to_first_token: Duration::ZERO,
+                prefill: Duration::ZERO,
+                decode: Duration::ZERO,
+            },
+            text: Text {
+                stream: tokenizer.map(if options.continues {
+                    DecodeStream::continuing
+                } else {
+                    DecodeStream::new
+                }),
+                stops: StopStrings::new(options.stop.iter().cloned()),
+                all: String::new(),
+            },
+            eos: if options.ignore_eos {
+                vec![]
+            } else {
+                engine.eos()
+            },
+            start,
+            first_token: None,
+        }
+    }
+
+    /// Takes the next token, and says why the answer is over if it is.
+    pub(super) fn take(
+        &mut self,
+        id: u32,
+        on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Option<StopReason> {
+        self.first_token.get_or_insert_with(Instant::now);
+        if self.eos.contains(&id) {
+            return Some(StopReason::Eos);
+        }
+        self.generation.ids.push(id);
+        let text = self.text.push(id);
+        let flow = on_piece(Piece { id, text: &text });
+        if let Some(stop) = self.text.stops.matched() {
+            return Some(StopReason::Stop(stop.to_owned()));
+        }
+        flow.is_break().then_some(StopReason::Cancelled)
+    }
+
+    /// Why it is over where no position is left.
+    pub(super) fn stop_at_end(&self, max_tokens: usize) -> StopReason {
+        match self.generation.ids.len() >= max_tokens {
+            true => StopReason::Length,
+            false => StopReason::ContextFull,
+        }
+    }
+
+    /// The finished answer, whose last text is shown.
+    pub(super) fn finish(
+        self,
+        stop: StopReason,
+        on_piece: &mut dyn FnMut(Piece<'_>) -> ControlFlow<()>,
+    ) -> Generation {
+        let mut generation = self.generation;
+        generation.stop = stop;
+        if let Some(first_token) = self.first_token {
+            generation.prefill = first_token - self.start;
+            generation.time_to_first_token = generation.prefill;
+            generation.decode = first_token.elapsed();
+        }
+        let (all, rest) = self.text.finish();
+        if let Some(&id) = generation.ids.last()
+            && !rest.is_empty()
+        {
+            // The answer is over: there is nothing left to stop.
+            let _ = on_piece(Piece { id, text: &rest });
+        }
+        generation.text = all;
+        generation
     }
 }
 

@@ -9,11 +9,10 @@ use std::collections::VecDeque;
 
 use super::ahead::{Step, Steps};
 use super::step::rows;
-use super::{Out, Routes, Session};
+use super::{Routes, Session};
 use crate::engine::Ticket;
 use crate::error::Error;
 use crate::kernels::sample::NOT_FINITE;
-use crate::plan::Buffer;
 
 /// The steps of an answer, some tokens at a time.
 pub(super) struct Drafts {
@@ -91,7 +90,8 @@ impl Drafts {
         session.write_routing();
         let drafted = drafted?;
         let positions = rows(0, last..last + n + 1);
-        let verified = session.submit_all(&positions).await?;
+        let all: Vec<u32> = (0..positions.len() as u32).collect();
+        let verified = session.submit_drawing(&positions, &all).await?;
         let mut drafts: Vec<u32> = vec![];
         for ticket in drafted {
             drafts.extend(ids(session, ticket).await?);
@@ -132,15 +132,4 @@ async fn draft(session: &mut Session, last: usize, n: usize) -> Result<Vec<Ticke
 async fn ids(session: &mut Session, ticket: Ticket) -> Result<Vec<u32>, Error> {
     let bytes = session.state.wait(ticket).await?;
     Ok(bytemuck::pod_collect_to_vec(&bytes))
-}
-
-impl Session {
-    /// Submits rows of the first sequence with a draw from each.
-    async fn submit_all(&mut self, rows: &[crate::kernels::Row]) -> Result<Ticket, Error> {
-        let all: Vec<u32> = (0..rows.len() as u32).collect();
-        let plan = self.prepare(rows, Out::Rows(&all), true);
-        self.state
-            .submit(&plan, (Buffer::Sampled, 4 * all.len() as u64))
-            .await
-    }
 }

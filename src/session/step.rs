@@ -69,13 +69,26 @@ impl Session {
         }
     }
 
-    /// Submits rows of the first sequence, where `samples` with a draw from the last one; on a GPU
-    /// without waiting. Its result is the token drawn, or nothing of use.
+    /// Submits rows, where `samples` with a draw from the last one; see [`Self::submit_drawing`].
     pub(super) async fn submit(&mut self, rows: &[Row], samples: bool) -> Result<Ticket, Error> {
         let last = [rows.len() as u32 - 1];
-        let out = if samples { Out::Rows(&last) } else { Out::None };
-        let plan = self.prepare(rows, out, samples);
-        let read = (Buffer::Sampled, 4);
+        let drawn: &[u32] = if samples { &last } else { &[] };
+        self.submit_drawing(rows, drawn).await
+    }
+
+    /// Submits rows with a draw from each that `drawn` names by index; on a GPU without waiting. Its result is the
+    /// tokens drawn, or nothing of use where there are none.
+    pub(super) async fn submit_drawing(
+        &mut self,
+        rows: &[Row],
+        drawn: &[u32],
+    ) -> Result<Ticket, Error> {
+        let out = match drawn {
+            [] => Out::None,
+            drawn => Out::Rows(drawn),
+        };
+        let plan = self.prepare(rows, out, !drawn.is_empty());
+        let read = (Buffer::Sampled, 4 * drawn.len().max(1) as u64);
         match self.cpu_kernel() {
             Some(kernel) => {
                 let run = self.state.run_with_cpu_kernel(&plan, &kernel, Some(read));

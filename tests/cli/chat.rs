@@ -102,6 +102,8 @@ fn chat_json_has_the_keys_of_generate() {
         "prefill_tps",
         "decode_tps",
         "ttft_ms",
+        "drafted",
+        "accepted",
     ];
     assert_eq!(keys(&cpu(&args).json()), documented);
 }

@@ -43,6 +43,7 @@ fn without_a_model_the_program_says_what_to_pass() {
         &["template", "--messages", "x.json"],
         &["bench"],
         &["inspect"],
+        &["routes", "-p", "x"],
     ] {
         refused(
             command,

@@ -124,6 +124,8 @@ fn generate_json_has_the_documented_keys() {
         "prefill_tps",
         "decode_tps",
         "ttft_ms",
+        "drafted",
+        "accepted",
     ];
     assert_eq!(keys(&got), documented);
     for number in ["prefill_tps", "decode_tps", "ttft_ms"] {

@@ -1,5 +1,6 @@
 //! The program itself, run as a person runs it. On the CPU, but for the one test that takes what adapter there is.
 
+mod batch;
 mod chat;
 mod devices;
 mod errors;
@@ -9,4 +10,5 @@ mod fit;
 mod generate;
 mod measure;
 mod program;
+mod routes;
 mod sidecar;

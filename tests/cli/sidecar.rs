@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::program::{Folder, run};
 
 /// Ranks for the tiny Llama, of which both layers have the same.
-fn write_sidecar(model: &Path) {
+pub(crate) fn write_sidecar(model: &Path, cache: CacheMode) {
     let file = block_on(ModelFile::open_path(model)).expect("a model");
     let config = Config::read(&file).expect("a model");
     let shape = deputy::model_shape(&config);
@@ -36,7 +36,7 @@ fn write_sidecar(model: &Path) {
             dense_tokens: 2,
             layers: vec![layer; config.n_layers as usize],
         },
-        cache: CacheMode::Latent,
+        cache,
         factors: FactorFormat::Q4,
         effort: Effort::new(0.7, vec![offsets]).expect("a valid table"),
         calibration: json!({"tokens": 5}),
@@ -72,11 +72,15 @@ fn inspect_shows_the_sidecar() {
     fs::copy(crate::program::fixture_path("qwen3/model.gguf"), &gguf).expect("can be copied");
     let gguf = folder.name("m.gguf");
     for model in [&model, &gguf] {
-        let before = run(&["inspect", model, "--json"]).json();
+        let mut before = run(&["inspect", model, "--json"]).json();
         assert_eq!(before["sidecar"], Value::Null);
-        write_sidecar(Path::new(model));
+        write_sidecar(Path::new(model), CacheMode::Latent);
         let mut after = run(&["inspect", model, "--json"]).json();
         let sidecar = after["sidecar"].take();
+        // Low-rank branches take memory.
+        let memory = [before["memory"].take(), after["memory"].take()];
+        let total = memory.map(|memory| memory["auto"]["total"].as_u64());
+        assert!(total[1] > total[0], "{total:?}");
         assert_eq!(after, before, "the model is what it was");
 
         let shape = &before["config"];
@@ -118,7 +122,7 @@ fn inspect_shows_the_sidecar() {
 fn tensors_of_a_sidecar_are_not_the_models_unused_ones() {
     let folder = Folder::new("sidecar-added");
     let model = folder.model("llama-gqa-tied", |_| {});
-    write_sidecar(Path::new(&model));
+    write_sidecar(Path::new(&model), CacheMode::Latent);
     let mut file = block_on(ModelFile::open_path(Path::new(&model))).expect("a model");
     let before = block_on(Model::open(&file, None)).expect("can be run");
     let sidecar = block_on(deputy::sidecar(&file, &before.config)).expect("fits");
@@ -136,7 +140,7 @@ fn tensors_of_a_sidecar_are_not_the_models_unused_ones() {
 fn a_damaged_sidecar_is_an_error_of_inspect() {
     let folder = Folder::new("sidecar-damaged");
     let model = folder.model("llama-gqa-tied", |_| {});
-    write_sidecar(Path::new(&model));
+    write_sidecar(Path::new(&model), CacheMode::Latent);
     let json = Path::new(&model).join("deputy.json");
     let good = fs::read_to_string(&json).expect("was written");
     for (from, to, why) in [

@@ -41,6 +41,10 @@ pub(crate) enum Failure {
         expected: String,
         found: String,
     },
+    #[error(
+        "{model}: expected a model with routers, found {}", no_routers(*.dense, .model)
+    )]
+    NoRouters { model: String, dense: bool },
     #[error("the terminal: {0}")]
     Terminal(#[from] rustyline::error::ReadlineError),
     #[error("Ctrl-C cannot be watched: {0}")]
@@ -111,6 +115,13 @@ through_engine!(
     deputy::sampler::Error,
     deputy::tokenizer::Error
 );
+
+fn no_routers(dense: bool, model: &str) -> String {
+    match dense {
+        true => "--dense, which leaves them out".to_owned(),
+        false => format!("none; make them with: deputy fit {model} --calib TEXT -o OUT"),
+    }
+}
 
 /// A message on one line, whatever a file's or driver's own words hold.
 fn one_line(text: &str) -> String {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use deputy::{Engine, Piece, SessionOptions, StopReason};
 
 use crate::args::{self, Global, Sampling};
+use crate::batch::{self, Batch};
 use crate::failure::Failure;
 use crate::interrupt::Guard;
 use crate::{model, output};
@@ -21,9 +22,11 @@ Examples:
   deputy generate model.gguf -p 'Once upon a time' -n 100
   deputy generate path/to/model -p - --temp 0 --json < prompt.txt
   deputy generate path/to/model --prompt-ids 1,403,407 --ids -n 16
+  deputy generate path/to/model --prompts prompts.txt --batch 16 -n 64 --json
 
---json gives {\"text\", \"ids\", \"stop\", \"prompt_tokens\", \"prefill_tps\", \"decode_tps\", \"ttft_ms\"}; \
-stop is eos, stop, length, context_full or cancelled.")]
+--json gives {\"text\", \"ids\", \"stop\", \"prompt_tokens\", \"prefill_tps\", \"decode_tps\", \"ttft_ms\", \
+\"drafted\", \"accepted\"}, and \"routes\" for a model with routers; stop is eos, stop, length, context_full or cancelled. With --prompts it gives one such object a line, in the order \
+of the prompts, each with its \"prompt\".")]
 pub(crate) struct Args {
     /// A Hugging Face folder or a .gguf file
     model: Option<PathBuf>,
@@ -33,6 +36,13 @@ pub(crate) struct Args {
     /// The tokens to continue, instead of a text
     #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = args::id, conflicts_with = "prompt")]
     prompt_ids: Vec<u32>,
+    /// Continue each line of this file, several at a time; - reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_ids"])]
+    prompts: Option<PathBuf>,
+    /// Prompts at a time, each with a cache of its own [default: 8]
+    #[arg(long, value_name = "N", requires = "prompts", conflicts_with_all = ["prompt", "prompt_ids"],
+        value_parser = clap::value_parser!(u32).range(1..=256))]
+    batch: Option<u32>,
     /// Control tokens in the text are plain text
     #[arg(long)]
     plain: bool,
@@ -43,9 +53,22 @@ pub(crate) struct Args {
     sampling: Sampling,
 }
 
+/// Prompts at a time unless another number is asked for.
+const BATCH: u32 = 8;
+
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let path = model::path(&args.model, "generate")?;
     let mut options = args.sampling.options(global)?;
+    if let Some(file) = &args.prompts {
+        let engine = model::load(path, global).await?;
+        let batch = Batch {
+            file,
+            n_sequences: args.batch.unwrap_or(BATCH),
+            plain: args.plain,
+            ids: args.ids,
+        };
+        return batch::run(&batch, &engine, options, global).await;
+    }
     if args.prompt.is_none() && args.prompt_ids.is_empty() && io::stdin().is_terminal() {
         let what =
             "there is nothing to continue; pass -p TEXT or --prompt-ids 1,2,3, or pipe a text in";

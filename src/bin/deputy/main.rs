@@ -1,6 +1,7 @@
 //! The command line. Answers go to standard output, everything else to standard error.
 
 mod args;
+mod batch;
 mod bench;
 mod chat;
 mod devices;
@@ -17,6 +18,7 @@ mod model;
 mod output;
 mod perplexity;
 mod quantize;
+mod routes;
 mod text;
 
 use std::io;
@@ -59,6 +61,7 @@ enum Command {
     Bench(bench::Args),
     Inspect(inspect::Args),
     Quantize(quantize::Args),
+    Routes(routes::Args),
     #[cfg(feature = "fit")]
     Fit(fit::Args),
     Devices(devices::Args),
@@ -97,6 +100,7 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args, global).await,
         Command::Inspect(args) => inspect::run(args, global).await,
         Command::Quantize(args) => quantize::run(args, global).await,
+        Command::Routes(args) => routes::run(args, global).await,
         #[cfg(feature = "fit")]
         Command::Fit(args) => fit::run(args, global).await,
         Command::Devices(args) => devices::run(args, global).await,
