@@ -33,7 +33,7 @@ fn route(
     for (var i = 0u; i < n_rows; i += 1u) {
         let r = wg.x + i;
         let row = rows[r];
-        var branches = NO_BRANCH | NO_BRANCH << 2u;
+        var branches = NO_BRANCH | (NO_BRANCH << 2u);
         if row.position != PADDING {
             branches = there_are(wanted(lid, r, row));
         }
@@ -53,8 +53,8 @@ fn route(
 // Without the low-rank branches that the layer has not.
 fn there_are(branches: u32) -> u32 {
     let attention = select(FULL, branches & 3u, params.has_low_attention == 1u);
-    let is_missing = branches >> 2u == LOW && params.has_low_ffn == 0u;
-    return attention | select(branches >> 2u, FULL, is_missing) << 2u;
+    let is_missing = (branches >> 2u) == LOW && params.has_low_ffn == 0u;
+    return attention | (select(branches >> 2u, FULL, is_missing) << 2u);
 }
 
 fn wanted(lid: u32, r: u32, row: Row) -> u32 {
@@ -65,10 +65,10 @@ fn wanted(lid: u32, r: u32, row: Row) -> u32 {
     if mode == BY_SHARES {
         let bits = pcg4d(vec4(settings[1], params.layer, row.position, 0u));
         let ffn = select(select(FULL, SKIPPED, bits.y < settings[6]), LOW, bits.y < settings[5]);
-        return select(FULL, LOW, bits.x < settings[4]) | ffn << 2u;
+        return select(FULL, LOW, bits.x < settings[4]) | (ffn << 2u);
     }
     if row.position < params.dense_tokens {
-        return FULL | FULL << 2u;
+        return FULL | (FULL << 2u);
     }
     let n_quads = params.cols / 4u;
     let stride = (params.cols + 31u) / 32u * 8u;
@@ -103,7 +103,7 @@ fn wanted(lid: u32, r: u32, row: Row) -> u32 {
     if skip > best {
         ffn = SKIPPED;
     }
-    return attention | ffn << 2u;
+    return attention | (ffn << 2u);
 }
 
 fn pcg4d(counter: vec4<u32>) -> vec4<u32> {

@@ -51,7 +51,7 @@ fn place(lid: u32) {
                 n_dense += paths[sequence + first - 1u] & DENSE_MASK;
             }
             n_dense = select(n_dense, mine.y + 1u, params.all_dense == 1u);
-            paths[sequence + mine.y] = n_dense | mine.z << 24u | mine.w << 25u;
+            paths[sequence + mine.y] = n_dense | (mine.z << 24u) | (mine.w << 25u);
         }
     }
 }
