@@ -88,13 +88,15 @@ fn attention_tile(
     sum = lanes_sum(lid, LANES, sum);
     // A row may have no keys: its result is zero.
     let factor = select(1.0 / sum, vec4(0.0), sum == vec4(0.0));
-    let is_written = vec4(!has_records()) | (sum > vec4(0.0));
+    // Negated, so that a row whose sum is NaN has keys.
+    let has_keys = !(sum == vec4(0.0));
+    let is_written = vec4(!has_records()) | has_keys;
     store(wg.x, mine, column, is_written, shrunk(total_0, factor));
     if QUADS > 16u { store(wg.x, mine, column + 16u, is_written, shrunk(total_1, factor)); }
     if QUADS > 32u { store(wg.x, mine, column + 32u, is_written, shrunk(total_2, factor)); }
     if QUADS > 48u { store(wg.x, mine, column + 48u, is_written, shrunk(total_3, factor)); }
     if column < 4u && mine + column < params.rows && has_records() {
-        let n_live = select(0u, 1u, sum[column] > 0.0);
+        let n_live = select(0u, 1u, has_keys[column]);
         y[y_at(mine + column, 0u, wg.x) + QUADS] = state(most[column], sum[column], n_live);
     }
 }

@@ -2,7 +2,8 @@
 // w_s = sum_s * exp(max_s - max), over the splits that hold keys. x is here
 // [rows, n_splits + n_apart, n_heads, head_dim / 4 + 1]: the result of a split, then
 // (max_s, sum_s, live splits, 0). Of n_splits the first live ones hold keys, as the first one says;
-// each of the n_apart says so for itself, by a sum that is not zero.
+// each of the n_apart says so for itself. By counts, not sums: those of values that are not finite
+// must reach the result.
 // Joins: lib/linear.wgsl.
 
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;       // [rows, n_splits + n_apart, n_heads, head_dim / 4 + 1]
@@ -21,14 +22,14 @@ fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     for (var i = 0u; i < n_live + params.n_apart; i += 1u) {
         let split = i + select(0u, n_unused, i >= n_live);
         let state = x[first + split * split_stride + n_quads];
-        most = select(most, max(most, state.x), state.y > 0.0);
+        most = select(most, max(most, state.x), state.z > 0.0);
     }
     var total = vec4(0.0);
     var sum = 0.0;
     for (var i = 0u; i < n_live + params.n_apart; i += 1u) {
         let at = first + (i + select(0u, n_unused, i >= n_live)) * split_stride;
         let state = x[at + n_quads];
-        if state.y > 0.0 {
+        if state.z > 0.0 {
             let weight = state.y * exp(state.x - most);
             total += weight * x[at + quad % n_quads];
             sum += weight;

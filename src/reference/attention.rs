@@ -144,7 +144,7 @@ pub fn merge(
             records[at * (head_dim + 4)..][..head_dim + 4].split_at(head_dim)
         };
         let n_live = record(0).1[2] as usize;
-        let apart = (n_splits..n_splits + n_apart).filter(|&s| record(s).1[1] > 0.0);
+        let apart = (n_splits..n_splits + n_apart).filter(|&s| record(s).1[2] > 0.0);
         let live: Vec<usize> = (0..n_live).chain(apart).collect();
         let most = live
             .iter()

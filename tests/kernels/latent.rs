@@ -269,8 +269,11 @@ fn merge_case(gpu: &Gpu, program: &Program, p: &attention_merge::Params) -> Resu
         let (row, s) = (i / n_heads / n_records, i / n_heads % n_records);
         let is_apart = s >= p.n_splits as usize;
         let state = &mut record[p.head_dim as usize..];
-        let n_live = [p.n_splits, 0, 1][row % 3];
-        let sum = if is_apart && row % 3 == 2 {
+        let n_live = match is_apart {
+            true => [1, 1, 0][row % 3],
+            false => [p.n_splits, 0, 1][row % 3],
+        };
+        let sum = if is_apart && n_live == 0 {
             0.0
         } else {
             1.5 + state[1]

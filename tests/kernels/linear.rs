@@ -244,7 +244,7 @@ fn wrong_inputs_and_outputs_are_caught() {
         (
             Input::Merge,
             Output::Plain,
-            "if state.y > 0.0 {",
+            "if state.z > 0.0 {",
             "if true {",
         ),
         (
@@ -256,7 +256,7 @@ fn wrong_inputs_and_outputs_are_caught() {
         (
             Input::Merge,
             Output::Plain,
-            "select(most, max(most, state.x), state.y > 0.0)",
+            "select(most, max(most, state.x), state.z > 0.0)",
             "max(most, state.x)",
         ),
         (Input::Merge, Output::Plain, "quad / n_quads * record", "0u"),
@@ -778,7 +778,10 @@ fn records(p: &Params) -> Vec<f32> {
         if is_apart && i % 3 == 0 {
             (*most, *sum) = (1e4, 0.0);
         }
-        *n_live = [3, 0, 5, 1][row % 4] as f32;
+        *n_live = match is_apart {
+            true => [0, 1, 1][i % 3],
+            false => [3, 0, 5, 1][row % 4],
+        } as f32;
     }
     values
 }
