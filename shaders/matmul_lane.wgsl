@@ -26,13 +26,17 @@ fn matmul_lane(
     let first = (wg.x * WG + lid) * OUTS;
     var values: array<array<vec4<f32>, 8>, MAX_ROWS>;
     var sums: array<array<f32, MAX_ROWS>, MAX_OUTS>;
-    for (var block = 0u; block < arm.blocks; block += 1u) {
-        for (var side = 0u; side < SIDES; side += 1u) {
-            for (var r = 0u; r < ROWS; r += 1u) {
-                let row = row_at(arm, min(row_first + r, arm.n_rows - 1u));
-                values[r] = x_block(lid, row, side, block);
-            }
-            for (var i = side; i < OUTS; i += SIDES) {
+    // One loop for blocks and sides, and every index into an array known when it is unrolled: what is
+    // not goes to memory.
+    for (var step = 0u; step < arm.blocks * SIDES; step += 1u) {
+        let block = step / SIDES;
+        let side = step % SIDES;
+        for (var r = 0u; r < ROWS; r += 1u) {
+            let row = row_at(arm, min(row_first + r, arm.n_rows - 1u));
+            values[r] = x_block(lid, row, side, block);
+        }
+        for (var i = 0u; i < OUTS; i += 1u) {
+            if i % SIDES == side {
                 let w = decode_block(weight_row(arm, first + i), block);
                 for (var r = 0u; r < ROWS; r += 1u) {
                     sums[i][r] += dot_32(w, values[r]);
