@@ -19,7 +19,6 @@ struct Params {
     n_ctx: u32,
     n_positions: u32,
     latent_cols: u32,
-    k_first: u32,
     k_cols: u32,
     blocks: u32,
     w_first: u32,
@@ -27,16 +26,17 @@ struct Params {
     interleaved: u32,
     has_norm: u32,
     has_bias: u32,
+    bias_first: u32,
     eps: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 // w at bindings 1 and 2: B_k in rows w_first to w_first + n_kv_heads * head_dim     [w_rows, k_cols]
 @group(0) @binding(3) var<storage, read> rows: array<Row>;          // [rows]
-// c at binding 4, of which k_cols columns from k_first on are read [n_sequences, n_ctx, latent_cols]
+// c at binding 4, of which the first k_cols columns are read [n_sequences, n_ctx, latent_cols]
 @group(0) @binding(5) var<storage, read> table: array<vec2<f32>>;   // [n_positions, rotary_dim / 2] (cos, sin)
 // paths at binding 6
-@group(0) @binding(7) var<storage, read> vector: array<f32>;        // gains [head_dim], bias [n_kv_heads, head_dim], or unused
+@group(0) @binding(7) var<storage, read> vector: array<f32>;        // gains [head_dim], bias [.., n_kv_heads, head_dim] from bias_first on, or unused
 // k at binding 8                                                   [n_sequences, n_ctx, n_kv_heads, head_dim]
 
 override WG: u32 = 64u;
@@ -102,7 +102,7 @@ fn latent_keys(
     }
     if params.has_bias != 0u {
         for (var s = 0u; s < 4u; s += 1u) {
-            quads[s] += vector_quad(element);
+            quads[s] += vector_quad(params.bias_first + element);
         }
     }
     if params.has_norm != 0u {
@@ -149,7 +149,7 @@ fn latent_quad(row: u32, quad: u32) -> vec4<f32> {
     if quad >= params.k_cols / 4u {
         return vec4(0.0);
     }
-    return value(row * (params.latent_cols / 4u) + params.k_first / 4u + quad);
+    return value(row * (params.latent_cols / 4u) + quad);
 }
 
 fn vector_quad(at: u32) -> vec4<f32> {

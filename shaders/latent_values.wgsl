@@ -20,14 +20,14 @@ struct Params {
     n_splits: u32,
     n_records: u32,
     has_bias: u32,
+    bias_first: u32,
     pad0: u32,
-    pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 // w at bindings 1 and 2: B_v in rows w_first to w_first + n_kv_heads * head_dim     [w_rows, v_cols]
 @group(0) @binding(3) var<storage, read> z: array<vec4<f32>>;       // [rows, n_splits, n_heads, v_cols + 4]
-@group(0) @binding(4) var<storage, read> bias: array<f32>;          // [n_kv_heads, head_dim], or one zero
+@group(0) @binding(4) var<storage, read> bias: array<f32>;          // [.., n_kv_heads, head_dim] from bias_first on, or one zero
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;       // [rows, n_records, n_heads, head_dim + 4]
 
 override WG: u32 = 64u;
@@ -84,7 +84,7 @@ fn latent_values(
             product += block_dot(params.w_first + n, block, x, sum_32(x));
         }
         if params.has_bias != 0u {
-            product += bias[n];
+            product += bias[params.bias_first + n];
         }
         y[y_first + d] = product;
     }

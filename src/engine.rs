@@ -23,11 +23,13 @@ use crate::branch;
 use crate::error::Error;
 use crate::file::{CacheFolder, ModelFile};
 use crate::gpu::{self, GpuOptions, Tuning};
-use crate::graph::WeightId;
+use crate::graph::{CacheMode, WeightId};
 use crate::kernels::linear::Activations;
 use crate::kernels::{CacheType, Capabilities};
 use crate::model::{Config, Model};
-use crate::plan::{Footprint, MAX_BINDING, Settings, Size, WeightLayout, lower};
+use crate::plan::{
+    ARENA_ROWS, Arenas, Footprint, MAX_BINDING, Settings, Size, WeightLayout, lower,
+};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// How a model is loaded.
@@ -41,6 +43,8 @@ pub struct LoadOptions {
     pub n_ctx: Option<u32>,
     /// Type of the key/value cache; f16 where `None`. Of quantised ones the heads must be whole blocks of 32.
     pub cache: Option<CacheType>,
+    /// How the cache keeps tokens of the low-rank branch; as the model's sidecar says where `None`.
+    pub cache_mode: Option<CacheMode>,
     /// How prefill holds what its products multiply with the weights.
     pub activations: Activations,
     /// Leave the model's sidecar alone: no branches.
@@ -129,6 +133,11 @@ impl Engine {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
         let (model, branches) = open_model(&mut file, options.dense).await?;
+        let mode = branches.as_ref().map(|branches| branches.cache);
+        let options = LoadOptions {
+            cache_mode: options.cache_mode.or(mode),
+            ..options
+        };
         let tokenizer = text::tokenizer(&file, model.config.vocab_size)?;
         let template = text::template(&file)?;
         let layouts = options.weights.layouts(&model, branches.as_ref());
@@ -308,18 +317,17 @@ impl Engine {
     /// What a session with so many sequences is planned for.
     pub fn settings(&self, n_sequences: u32) -> Settings {
         let Shared { model, options, .. } = &*self.shared;
-        settings(
-            &model.config,
-            options,
-            n_sequences,
-            self.loaded().n_splits(),
-        )
+        settings(model, options, n_sequences, self.loaded().n_splits())
     }
 }
 
 /// Bytes that a model would need on a device with these options and one session. Loads nothing.
 pub fn footprint(model: &Model, layouts: &[WeightLayout], options: &LoadOptions) -> Footprint {
-    let settings = settings(&model.config, options, 1, device::MAX_SPLITS);
+    let mut settings = settings(model, options, 1, device::MAX_SPLITS);
+    // Room for every token to be dense: a latent one takes no more.
+    for arenas in settings.arenas.iter_mut().flatten() {
+        arenas.dense = settings.n_ctx;
+    }
     let size = Size {
         rows: MAX_ROWS,
         n_out: 1,
@@ -329,13 +337,16 @@ pub fn footprint(model: &Model, layouts: &[WeightLayout], options: &LoadOptions)
     Footprint::new(&model.graph, layouts, &slots, &settings, size)
 }
 
-fn settings(config: &Config, options: &LoadOptions, n_sequences: u32, n_splits: u32) -> Settings {
+fn settings(model: &Model, options: &LoadOptions, n_sequences: u32, n_splits: u32) -> Settings {
+    let (n_ctx, cache) = (n_ctx(&model.config, options), cache(options));
+    let mode = options.cache_mode.unwrap_or_default();
     Settings {
-        n_ctx: n_ctx(config, options),
+        n_ctx,
         n_sequences,
-        cache: cache(options),
+        cache,
         activations: options.activations,
         n_splits,
+        arenas: Arenas::of_layers(&model.graph, mode, cache, n_ctx),
     }
 }
 
@@ -345,6 +356,15 @@ fn n_ctx(config: &Config, options: &LoadOptions) -> u32 {
 
 fn cache(options: &LoadOptions) -> CacheType {
     options.cache.unwrap_or(CacheType::F16)
+}
+
+/// Rows of keys of a layer at most: arenas have more room than rows.
+pub(crate) fn most_rows(n_ctx: u32, mode: CacheMode) -> u64 {
+    let n_ctx = u64::from(n_ctx);
+    match mode {
+        CacheMode::LatentV => n_ctx + n_ctx.min(6 * u64::from(ARENA_ROWS)),
+        CacheMode::Dense | CacheMode::Latent => n_ctx,
+    }
 }
 
 /// What can be known before anything is loaded: the cache's type, its context and the memory.
@@ -372,7 +392,8 @@ fn check(
         });
     }
     let widest = model.graph.cache_dims().iter().max().copied().unwrap_or(0);
-    let layer = u64::from(n_ctx) * cache.row_bytes(u64::from(widest));
+    let mode = options.cache_mode.unwrap_or_default();
+    let layer = most_rows(n_ctx, mode) * cache.row_bytes(u64::from(widest));
     if layer > MAX_BINDING {
         return Err(Error::Binding {
             model: file.name.clone(),

@@ -1,6 +1,7 @@
 //! Sequences of tokens over a loaded model: prefill, decode, cancel, reuse.
 
 mod ahead;
+mod arenas;
 mod batch;
 mod generate;
 mod profile;
@@ -10,6 +11,7 @@ mod speculate;
 mod step;
 mod trace;
 
+pub use arenas::CacheUse;
 pub use generate::{Cancel, GenerateOptions, Generation, Piece, StopReason};
 pub use profile::Profile;
 pub use routes::{Branch, LayerBranches, LayerCosts, Routes, TakenRoutes, layer_costs};
@@ -19,12 +21,12 @@ pub use trace::{Tap, TapKind};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::engine::{Engine, Loaded, MAX_ROWS, State};
+use crate::engine::{Engine, Loaded, MAX_ROWS, State, most_rows};
 use crate::error::Error;
 use crate::gpu::MAX_IN_FLIGHT;
 use crate::kernels::Row;
 use crate::kernels::sample::Sampler;
-use crate::plan::{MAX_BINDING, Plan, Settings, Size, lower};
+use crate::plan::{Held, MAX_BINDING, Plan, Settings, Size, lower};
 use crate::sampler::SamplerParams;
 
 /// What a session is made for.
@@ -77,6 +79,8 @@ pub struct Session {
     n_drafts: u32,
     plans: HashMap<Size, Arc<Plan>>,
     sequences: Vec<Sequence>,
+    /// What the arenas hold of each sequence at most.
+    held: Vec<Held>,
     samplers: Vec<Sampler>,
     /// How branches are decided, as the device reads it; empty for a model without routers.
     routing: Vec<u32>,
@@ -149,7 +153,8 @@ impl Engine {
             .max()
             .copied()
             .unwrap_or(0);
-        let positions = u64::from(settings.n_ctx) * u64::from(settings.n_sequences);
+        let mode = self.options().cache_mode.unwrap_or_default();
+        let positions = most_rows(settings.n_ctx, mode) * u64::from(settings.n_sequences);
         let n_bytes = positions * settings.cache.row_bytes(u64::from(layer));
         if n_bytes > MAX_BINDING {
             return Err(Error::Binding {
@@ -165,13 +170,14 @@ impl Engine {
             state: new_state(self, &loaded, &settings, max).await?,
             engine: self.clone(),
             loaded,
-            settings,
             max,
             run_ahead: options.run_ahead.map(|n| n.clamp(1, MAX_IN_FLIGHT)),
             n_drafts: options.speculate.min(max.n_out - 1),
             plans: HashMap::new(),
+            held: vec![Held::default(); settings.n_sequences as usize],
             sequences: vec![Sequence::default(); settings.n_sequences as usize],
             samplers: vec![sampler(&SamplerParams::greedy()); settings.n_sequences as usize],
+            settings,
             routing: vec![],
         };
         session.write_constants();

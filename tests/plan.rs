@@ -26,6 +26,7 @@ fn settings() -> Settings {
         cache: CacheType::F16,
         activations: Activations::F32,
         n_splits: 4,
+        arenas: vec![],
     }
 }
 

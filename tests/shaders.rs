@@ -356,7 +356,6 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 n_ctx,
                 n_positions,
                 latent_cols,
-                k_first,
                 k_cols,
                 blocks,
                 w_first,
@@ -364,6 +363,7 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 interleaved,
                 has_norm,
                 has_bias,
+                bias_first,
                 eps
             }),
         ),
@@ -380,8 +380,8 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 n_splits,
                 n_records,
                 has_bias,
-                pad0,
-                pad1
+                bias_first,
+                pad0
             }),
         ),
         (

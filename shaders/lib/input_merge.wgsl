@@ -19,10 +19,18 @@ fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     let n_live = min(u32(x[first + n_quads].z), params.n_splits);
     let n_unused = params.n_splits - n_live;
     var most = -3.0e38;
+    var only = 0u;
+    var n_with_keys = 0u;
     for (var i = 0u; i < n_live + params.n_apart; i += 1u) {
         let split = i + select(0u, n_unused, i >= n_live);
         let state = x[first + split * split_stride + n_quads];
         most = select(most, max(most, state.x), state.z > 0.0);
+        only = select(only, split, state.z > 0.0);
+        n_with_keys += u32(state.z > 0.0);
+    }
+    // Of one record there is nothing to round: so it equals an attention that is not split.
+    if n_with_keys == 1u {
+        return x[first + only * split_stride + quad % n_quads];
     }
     var total = vec4(0.0);
     var sum = 0.0;

@@ -30,9 +30,9 @@ const MAX_WIDTH: u32 = 4096;
 const MAX_TOKENS: u32 = 1 << 24;
 
 const CACHE_MODES: [(&str, CacheMode); 3] = [
-    ("dense", CacheMode::Dense),
-    ("latent-v", CacheMode::LatentV),
-    ("latent", CacheMode::Latent),
+    (CacheMode::Dense.name(), CacheMode::Dense),
+    (CacheMode::LatentV.name(), CacheMode::LatentV),
+    (CacheMode::Latent.name(), CacheMode::Latent),
 ];
 const FACTOR_FORMATS: [(&str, FactorFormat); 5] = [
     ("auto", FactorFormat::Auto),
@@ -83,7 +83,7 @@ impl FactorFormat {
 impl Settings {
     /// The cache mode's name in the file.
     pub fn cache_name(&self) -> &'static str {
-        name_of(self.cache, &CACHE_MODES)
+        self.cache.name()
     }
 }
 

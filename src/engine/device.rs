@@ -14,7 +14,7 @@ use crate::gpu::{self, Gpu, GpuOptions};
 use crate::graph::{Graph, WeightId};
 use crate::kernels::Shader;
 use crate::model::Model;
-use crate::plan::{Buffer, Plan, Settings, Size, Slot, WeightLayout, lower};
+use crate::plan::{Buffer, Growth, Plan, Settings, Size, Slot, WeightLayout, lower};
 use crate::reference;
 
 /// Which device to run on.
@@ -88,7 +88,7 @@ impl Loaded {
         let (gpu, fallback) = open(&options.device, options.gpu()).await?;
         let gpu = gpu.map(Arc::new);
         let compiling = gpu.as_ref().map(|gpu| {
-            let settings = settings(&model.config, options, 1, n_splits(gpu));
+            let settings = settings(model, options, 1, n_splits(gpu));
             gpu.compile(&shaders(&model.graph, layouts, &settings, gpu))
         });
         let mut upload = match gpu {
@@ -305,6 +305,23 @@ impl State {
         Ok(match self {
             State::Gpu(state) => state.run(plan, range, read).await?,
             State::Cpu(state) => state.run(plan, range, read),
+        })
+    }
+
+    /// Replaces some buffers by larger ones, all or none.
+    pub(crate) async fn grow(&mut self, growths: &[Growth]) -> Result<(), Error> {
+        match self {
+            State::Gpu(state) => state.grow(growths).await?,
+            State::Cpu(state) => state.grow(growths),
+        }
+        Ok(())
+    }
+
+    /// Reads parts of buffers, one behind the other: buffer, from byte, bytes.
+    pub(crate) async fn gather(&mut self, parts: &[(Buffer, u64, u64)]) -> Result<Vec<u8>, Error> {
+        Ok(match self {
+            State::Gpu(state) => state.gather(parts).await?,
+            State::Cpu(state) => state.gather(parts),
         })
     }
 

@@ -8,7 +8,7 @@ use super::readback::Readback;
 use super::{Error, Gpu, Weights};
 use crate::graph::Graph;
 use crate::kernels::{Bounds, Row, Shader};
-use crate::plan::{Buffer, Dispatch, Plan, Settings, Size, Slot, session_buffers};
+use crate::plan::{Buffer, Dispatch, Growth, Plan, Settings, Size, Slot, session_buffers};
 
 /// Everything that a session keeps on the device.
 pub struct State {
@@ -192,6 +192,56 @@ impl State {
         record(&mut pass, &self.bound[&plan.size][range]);
         drop(pass);
         Ok(encoder)
+    }
+
+    /// Replaces some buffers by larger ones; every plan is bound anew.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] and what else the device reports; then all of them stay as they were.
+    pub async fn grow(&mut self, growths: &[Growth]) -> Result<(), Error> {
+        self.gpu.check()?;
+        let descriptor = wgpu::CommandEncoderDescriptor::default();
+        let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
+        let mut grown = vec![];
+        for growth in growths {
+            let old = self.buffer(growth.buffer);
+            let label = format!("{:?}", growth.buffer);
+            let new = self.gpu.buffer(&label, growth.n_bytes, old.usage()).await?;
+            for &(from, to, n) in &growth.parts {
+                encoder.copy_buffer_to_buffer(old, from, &new, to, n);
+            }
+            grown.push((growth.buffer, new));
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.check()?;
+        self.buffers.extend(grown);
+        self.bound.clear();
+        Ok(())
+    }
+
+    /// Reads parts of buffers, one behind the other: buffer, from byte, bytes.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub async fn gather(&mut self, parts: &[(Buffer, u64, u64)]) -> Result<Vec<u8>, Error> {
+        self.gpu.check()?;
+        let n_bytes = parts.iter().map(|&(.., n)| n).sum::<u64>().max(4);
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let gathered = self.gpu.buffer("gathered", n_bytes, usage).await?;
+        let descriptor = wgpu::CommandEncoderDescriptor::default();
+        let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
+        let mut to = 0;
+        for &(buffer, from, n) in parts {
+            encoder.copy_buffer_to_buffer(self.buffer(buffer), from, &gathered, to, n);
+            to += n;
+        }
+        if n_bytes > self.read.n_bytes() {
+            self.read = Readback::new(&self.gpu, n_bytes).await?;
+        }
+        self.read
+            .submit(&self.gpu, encoder, &gathered, n_bytes)
+            .await?;
+        self.read.receive(&self.gpu).await
     }
 
     /// Whether the adapter computes on the host's processor.

@@ -73,6 +73,20 @@ pub enum CacheMode {
     Latent,
 }
 
+impl CacheMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Dense, Self::LatentV, Self::Latent];
+
+    /// As sidecars and options name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::LatentV => "latent-v",
+            Self::Latent => "latent",
+        }
+    }
+}
+
 /// A model's branches and how they are decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {

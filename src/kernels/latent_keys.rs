@@ -33,9 +33,7 @@ pub struct Params {
     pub n_positions: u32,
     /// Columns of a latent row.
     pub latent_cols: u32,
-    /// The column of it that `c_k` begins at.
-    pub k_first: u32,
-    /// Columns of `c_k` and of `B_k`: its rank.
+    /// Columns of `c_k`, the first ones of it, and of `B_k`: its rank.
     pub k_cols: u32,
     /// Blocks of 32 columns in a row of `B_k`, the last one filled up with zeros.
     pub blocks: u32,
@@ -49,6 +47,8 @@ pub struct Params {
     pub has_norm: u32,
     /// 1 if keys have a bias.
     pub has_bias: u32,
+    /// Where it begins in the vector that it is a part of.
+    pub bias_first: u32,
     /// Added to the mean square of a head.
     pub eps: f32,
 }
@@ -86,7 +86,6 @@ pub fn needs(form: Form, params: &Params, bounds: &Bounds) -> Vec<(u32, u64)> {
         head_dim,
         n_ctx,
         latent_cols,
-        k_first,
         k_cols,
         rotary_dim,
         has_norm,
@@ -95,13 +94,9 @@ pub fn needs(form: Form, params: &Params, bounds: &Bounds) -> Vec<(u32, u64)> {
     } = *params;
     let block = form.latents.block_len().max(4);
     assert!(
-        [latent_cols, k_first, k_cols]
-            .iter()
-            .all(|n| n % block == 0)
+        [latent_cols, k_cols].iter().all(|n| n % block == 0)
             && k_cols >= 4
-            && k_first
-                .checked_add(k_cols)
-                .is_some_and(|end| end <= latent_cols)
+            && k_cols <= latent_cols
             && k_cols.div_ceil(32) <= params.blocks,
         "{params:?}"
     );
@@ -120,7 +115,7 @@ pub fn needs(form: Form, params: &Params, bounds: &Bounds) -> Vec<(u32, u64)> {
     };
     let vector = match (has_norm, has_bias) {
         (0, 0) => 1,
-        (0, _) => kv_dim,
+        (0, _) => params.bias_first.saturating_add(kv_dim),
         _ => head_dim,
     };
     vec![

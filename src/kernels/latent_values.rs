@@ -29,10 +29,10 @@ pub struct Params {
     pub n_records: u32,
     /// 1 if values have a bias.
     pub has_bias: u32,
+    /// Where it begins in the vector that it is a part of.
+    pub bias_first: u32,
     /// Unused.
     pub pad0: u32,
-    /// Unused.
-    pub pad1: u32,
 }
 
 /// Rows of the weight that there must be.
@@ -74,7 +74,9 @@ pub fn needs(params: &Params) -> Vec<(u32, u64)> {
     );
     let bias = match params.has_bias {
         0 => 1,
-        _ => n_kv_heads.saturating_mul(head_dim),
+        _ => n_kv_heads
+            .saturating_mul(head_dim)
+            .saturating_add(params.bias_first),
     };
     vec![
         (

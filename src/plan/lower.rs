@@ -8,8 +8,7 @@ use crate::graph::{
 };
 use crate::kernels::linear::{Activations, Arm, Form, Input, MATMUL_ROWS, Output, has_int8};
 use crate::kernels::{
-    Call, add, attention, cache_write, embed, gated_act, gather_rows, linear, quantize_rows,
-    rms_norm, route, sample,
+    Call, add, embed, gated_act, gather_rows, linear, quantize_rows, rms_norm, route, sample,
 };
 use crate::tensor::DType;
 
@@ -59,12 +58,12 @@ const FULL: u32 = 1;
 const LOW: u32 = 2;
 const SKIPPED: u32 = 4;
 
-struct Lowering<'a> {
-    graph: &'a Graph,
+pub(super) struct Lowering<'a> {
+    pub(super) graph: &'a Graph,
     layouts: &'a [WeightLayout],
-    settings: &'a Settings,
-    size: Size,
-    fusion: Fusion,
+    pub(super) settings: &'a Settings,
+    pub(super) size: Size,
+    pub(super) fusion: Fusion,
     slot_of: Vec<Option<u32>>,
     label: &'a str,
     dispatches: Vec<Dispatch>,
@@ -117,7 +116,7 @@ impl<'a> Lowering<'a> {
                     silu: silu.into(),
                     has_low_attention: has_low_attention.into(),
                     has_low_ffn: has_low_ffn.into(),
-                    all_dense: 1,
+                    all_dense: self.settings.arenas_of(layer).is_none().into(),
                     places: (rows < MATMUL_ROWS).into(),
                     eps,
                     pad0: 0,
@@ -142,63 +141,8 @@ impl<'a> Lowering<'a> {
                     });
                 }
             }
-            Op::CacheWrite {
-                layer,
-                qkv,
-                n_heads,
-                head_dim,
-                norm,
-                rope,
-            } => {
-                let table = rope.map(|rope| &self.graph.ropes()[rope.0 as usize]);
-                let call = cache_write::Params {
-                    rows,
-                    n_heads,
-                    n_kv_heads: self.graph.cache_dims()[layer as usize] / head_dim,
-                    head_dim,
-                    n_ctx,
-                    rotary_dim: table.map_or(0, |table| 2 * table.inv_freq.len() as u32),
-                    interleaved: table.is_some_and(|table| table.interleaved).into(),
-                    has_norm: norm.is_some().into(),
-                    eps: norm.map_or(0.0, |norm| norm.eps),
-                    ..Default::default()
-                };
-                let inputs = [
-                    Buffer::Rows,
-                    rope.map_or(Buffer::Zero, Buffer::RopeTable),
-                    self.value(qkv),
-                    norm.map_or(Buffer::Zero, |norm| vector(norm.q)),
-                    norm.map_or(Buffer::Zero, |norm| vector(norm.k)),
-                ];
-                let outputs = [(7, y), (8, Buffer::Keys(layer)), (9, Buffer::Values(layer))];
-                let form = cache_write::Form::plain(self.settings.cache);
-                self.call_at(Call::CacheWrite(form, call), &inputs, &outputs);
-            }
-            Op::Attention {
-                layer,
-                q,
-                head_dim,
-                window,
-                scale,
-                softcap,
-            } => {
-                let params = attention::Params {
-                    rows,
-                    n_heads: self.cols(q) / head_dim,
-                    n_kv_heads: self.graph.cache_dims()[layer as usize] / head_dim,
-                    head_dim,
-                    n_ctx,
-                    window: window.unwrap_or(u32::MAX),
-                    scale,
-                    softcap: softcap.unwrap_or(0.0),
-                    n_splits: self.n_splits(at),
-                    ..Default::default()
-                };
-                let (keys, values) = (Buffer::Keys(layer), Buffer::Values(layer));
-                let form = attention::Form::plain(self.settings.cache);
-                let inputs = [Buffer::Rows, self.value(q), keys, values];
-                self.call_at(Call::Attention(form, params), &inputs, &[(7, y)]);
-            }
+            Op::CacheWrite { .. } => self.cache_write(&node.op, y),
+            Op::Attention { .. } => self.attention(at, &node.op, y),
             Op::GatedAct { x, activation } => {
                 let call = Call::GatedAct(gated_act::Params {
                     rows,
@@ -286,7 +230,8 @@ impl<'a> Lowering<'a> {
         let zeros = if needs_zeros { SKIPPED } else { 0 };
         self.routed(&mut product, parts, &branches.factors, zeros);
         product.params.zeros = 0;
-        self.expand(&product, parts, &branches.factors);
+        let wanted = self.wanted(node.out, parts.len());
+        self.expand(&product, parts, &branches.factors, &wanted);
     }
 
     /// What ends a product: its output, where that goes, and what is added to it.
@@ -387,13 +332,24 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The second factors, for rows on the low-rank branch.
-    fn expand(&mut self, product: &Product, parts: &[Projection], factors: &[Option<Factors>]) {
+    /// The second factors that are `wanted`, for rows on the low-rank branch.
+    fn expand(
+        &mut self,
+        product: &Product,
+        parts: &[Projection],
+        factors: &[Option<Factors>],
+        wanted: &[bool],
+    ) {
         let low_cols = product.params.low_cols;
         let (mut y_first, mut x_first) = (0, 0);
-        for (part, factors) in parts.iter().zip(factors) {
+        for ((part, factors), &is_wanted) in parts.iter().zip(factors).zip(wanted) {
             if let Some(Factors { b, d }) = *factors {
                 let (layout, rank) = (self.layout(b), self.layout(d).rows);
+                if !is_wanted {
+                    x_first += rank;
+                    y_first += layout.rows;
+                    continue;
+                }
                 let is_gated = product.form.output == Output::Gated;
                 let (outs, made) = match is_gated {
                     true => (2 * layout.rows, layout.rows),
@@ -536,11 +492,16 @@ impl<'a> Lowering<'a> {
                 params.eps = eps;
                 (Input::Norm, self.value(x), Some(vector(weight)))
             }
-            Op::Attention { head_dim, .. } if self.n_splits(at) > 1 => {
-                params.head_dim = head_dim;
-                params.n_splits = self.n_splits(at);
-                (Input::Merge, self.value(x), None)
-            }
+            Op::Attention {
+                layer, head_dim, ..
+            } => match self.records(at, layer) {
+                Some((n_splits, n_apart, records)) => {
+                    params.head_dim = head_dim;
+                    (params.n_splits, params.n_apart) = (n_splits, n_apart);
+                    (Input::Merge, records.unwrap_or(self.value(x)), None)
+                }
+                None => (Input::Plain, self.value(x), None),
+            },
             _ => (Input::Plain, self.value(x), None),
         }
     }
@@ -553,28 +514,18 @@ impl<'a> Lowering<'a> {
         is_norm && self.rows(node.out) < MATMUL_ROWS && self.fusion.feeds_product(at)
     }
 
-    /// Splits of an attention's keys: with few rows, and where a product merges them.
-    fn n_splits(&self, at: usize) -> u32 {
-        let few = self.rows(self.graph.nodes()[at].out) < MATMUL_ROWS;
-        if few && self.fusion.feeds_product(at) {
-            self.settings.n_splits
-        } else {
-            1
-        }
-    }
-
-    fn layout(&self, id: WeightId) -> &'a WeightLayout {
+    pub(super) fn layout(&self, id: WeightId) -> &'a WeightLayout {
         &self.layouts[id.0 as usize]
     }
 
-    fn rows(&self, id: ValueId) -> u32 {
+    pub(super) fn rows(&self, id: ValueId) -> u32 {
         match self.graph.values()[id.0 as usize].rows {
             Rows::Step => self.size.rows,
             Rows::Out => self.size.n_out,
         }
     }
 
-    fn cols(&self, id: ValueId) -> u32 {
+    pub(super) fn cols(&self, id: ValueId) -> u32 {
         self.graph.values()[id.0 as usize].cols
     }
 
@@ -602,11 +553,11 @@ impl<'a> Lowering<'a> {
     }
 
     /// The buffer of a value: its slot, or the logits for the model's result.
-    fn value(&self, id: ValueId) -> Buffer {
+    pub(super) fn value(&self, id: ValueId) -> Buffer {
         self.slot_of[id.0 as usize].map_or(Buffer::Logits, Buffer::Slot)
     }
 
-    fn call(&mut self, call: Call, buffers: &[Buffer]) {
+    pub(super) fn call(&mut self, call: Call, buffers: &[Buffer]) {
         self.dispatches.push(Dispatch {
             call,
             bindings: (1..).zip(buffers.iter().copied()).collect(),
@@ -615,7 +566,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// A call whose inputs are numbered from 1 on, and whose other bindings stand at their numbers.
-    fn call_at(&mut self, call: Call, inputs: &[Buffer], rest: &[(u32, Buffer)]) {
+    pub(super) fn call_at(&mut self, call: Call, inputs: &[Buffer], rest: &[(u32, Buffer)]) {
         let mut bindings: Vec<(u32, Buffer)> = (1..).zip(inputs.iter().copied()).collect();
         bindings.extend(rest);
         self.dispatches.push(Dispatch {
@@ -626,7 +577,13 @@ impl<'a> Lowering<'a> {
     }
 
     /// A call whose bindings 1 and 2 are a piece of a weight; plain types have no scales.
-    fn call_weight(&mut self, call: Call, id: WeightId, chunk: usize, rest: &[(u32, Buffer)]) {
+    pub(super) fn call_weight(
+        &mut self,
+        call: Call,
+        id: WeightId,
+        chunk: usize,
+        rest: &[(u32, Buffer)],
+    ) {
         let part = |part| Buffer::Weight {
             id,
             chunk: chunk as u32,
@@ -650,7 +607,7 @@ fn is_gelu(activation: Activation) -> u32 {
 }
 
 /// A norm's gains or a bias.
-fn vector(id: WeightId) -> Buffer {
+pub(super) fn vector(id: WeightId) -> Buffer {
     Buffer::Weight {
         id,
         chunk: 0,

@@ -6,6 +6,7 @@ use super::fuse::Fusion;
 use super::{Buffer, MAX_BINDING, Settings, Size};
 use crate::graph::{Graph, Op, RopeId, Rows, WeightId};
 use crate::kernels::Row;
+use crate::kernels::attention::record_len;
 use crate::kernels::linear::{Activations, MATMUL_ROWS};
 use crate::kernels::quantize_rows::BLOCK_WORDS;
 use crate::kernels::route::SETTINGS_WORDS;
@@ -202,10 +203,9 @@ pub fn session_buffers(
         buffers.push((Buffer::Slot(slot as u32), shape.n_bytes(size)));
     }
     for (layer, &dim) in graph.cache_dims().iter().enumerate() {
-        let n_bytes = positions * settings.cache.row_bytes(u64::from(dim));
-        buffers.push((Buffer::Keys(layer as u32), n_bytes));
-        buffers.push((Buffer::Values(layer as u32), n_bytes));
+        buffers.extend(cache_buffers(settings, layer as u32, dim));
     }
+    buffers.extend(arena_scratch(graph, settings, size));
     for (i, rope) in graph.ropes().iter().enumerate() {
         let n_bytes = u64::from(settings.n_ctx) * rope.inv_freq.len() as u64 * 8;
         buffers.push((Buffer::RopeTable(RopeId(i as u32)), n_bytes));
@@ -231,6 +231,75 @@ pub fn session_buffers(
         buffers.push((Buffer::Latents, 4 * rows * u64::from(low_cols)));
     }
     buffers
+}
+
+/// What keeps the tokens of a layer, `dim` wide keys and values.
+pub fn cache_buffers(settings: &Settings, layer: u32, dim: u32) -> Vec<(Buffer, u64)> {
+    let sequences = u64::from(settings.n_sequences);
+    let row = settings.cache.row_bytes(dim.into());
+    let Some(arenas) = settings.arenas_of(layer) else {
+        let n_bytes = sequences * u64::from(settings.n_ctx) * row;
+        return vec![
+            (Buffer::Keys(layer), n_bytes),
+            (Buffer::Values(layer), n_bytes),
+        ];
+    };
+    let latent = arenas.latents.row_bytes(arenas.latent_cols().into());
+    vec![
+        (
+            Buffer::Keys(layer),
+            arenas.key_rows(settings.n_sequences) * row,
+        ),
+        (
+            Buffer::Values(layer),
+            sequences * u64::from(arenas.dense) * row,
+        ),
+        (
+            Buffer::LatentRows(layer),
+            sequences * u64::from(arenas.latent) * latent,
+        ),
+    ]
+}
+
+/// What layers with arenas compute with, one after the other.
+pub fn arena_scratch(graph: &Graph, settings: &Settings, size: Size) -> Vec<(Buffer, u64)> {
+    let (mut keys, mut sums, mut records) = (0, 0, 0);
+    // Few rows have splits, many have one.
+    let few = size.rows.min(MATMUL_ROWS.next_power_of_two());
+    let n_splits = |splits: u32| u64::from(size.rows).max(u64::from(few) * u64::from(splits));
+    for node in graph.nodes() {
+        let Op::Attention {
+            layer, q, head_dim, ..
+        } = node.op
+        else {
+            continue;
+        };
+        let Some(arenas) = settings.arenas_of(layer) else {
+            continue;
+        };
+        let n_heads = u64::from(graph.values()[q.0 as usize].cols / head_dim);
+        let len = |elements: u32| 4 * n_heads * u64::from(record_len(elements));
+        if arenas.k_cols > 0 {
+            let row = settings
+                .cache
+                .row_bytes(graph.cache_dims()[layer as usize].into());
+            let rows = u64::from(settings.n_sequences) * u64::from(arenas.latent);
+            keys = rows.saturating_mul(row).max(keys);
+        }
+        sums = (n_splits(settings.n_splits) * len(arenas.v_cols)).max(sums);
+        let n_records =
+            (u64::from(few) * u64::from(settings.n_splits + 1)).max(2 * u64::from(size.rows));
+        records = (n_records * len(head_dim)).max(records);
+    }
+    let buffers = [
+        (Buffer::LatentKeys, keys),
+        (Buffer::LatentSums, sums),
+        (Buffer::Records, records),
+    ];
+    buffers
+        .into_iter()
+        .filter(|(_, n_bytes)| *n_bytes > 0)
+        .collect()
 }
 
 /// Device memory of a model and one session.
@@ -259,7 +328,10 @@ impl Footprint {
         };
         for (buffer, n_bytes) in session_buffers(graph, settings, slots, size) {
             match buffer {
-                Buffer::Keys(_) | Buffer::Values(_) => footprint.cache += n_bytes,
+                Buffer::Keys(_)
+                | Buffer::Values(_)
+                | Buffer::LatentRows(_)
+                | Buffer::LatentKeys => footprint.cache += n_bytes,
                 _ => footprint.activations += n_bytes,
             }
         }

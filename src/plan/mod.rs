@@ -3,13 +3,18 @@
 //! A plan is made once per [`Size`] and run many times. It names buffers but holds none: the GPU
 //! executor binds them, the reference indexes them, a test or `-v` prints them.
 
+mod arenas;
 mod fuse;
 mod lower;
+mod lower_cache;
 mod memory;
 mod stack;
 
+pub use arenas::{ARENA_ROWS, Arenas, Held, spans};
 pub use lower::lower;
-pub use memory::{Footprint, Slot, Stacked, WeightLayout, session_buffers};
+pub use memory::{
+    Footprint, Slot, Stacked, WeightLayout, arena_scratch, cache_buffers, session_buffers,
+};
 pub use stack::stack;
 
 use std::fmt;
@@ -33,7 +38,7 @@ pub struct Size {
 }
 
 /// What a session fixes for all its plans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Positions of the cache for each sequence.
     pub n_ctx: u32,
@@ -46,6 +51,8 @@ pub struct Settings {
     /// Most parts that the keys of a row are split into where a step has few rows, so that they
     /// keep a large device busy.
     pub n_splits: u32,
+    /// The arenas of each layer that keeps tokens as their path made them; of others `None`, or nothing.
+    pub arenas: Vec<Option<Arenas>>,
 }
 
 /// One of the two arrays of a packed weight.
@@ -91,16 +98,35 @@ pub enum Buffer {
     Paths(u32),
     /// A product's input in blocks of signed bytes; see [`crate::kernels::quantize_rows`].
     Int8,
-    /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`.
+    /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of its arenas, see [`Arenas::key_rows`].
     Keys(u32),
-    /// Values of a layer: `[n_sequences, n_ctx, kv_dim]`.
+    /// Values of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of the dense arena.
     Values(u32),
+    /// Rows of a layer's latent arena: `[n_sequences, capacity, latent_cols]`.
+    LatentRows(u32),
+    /// Keys made anew from latents, of one layer at a time.
+    LatentKeys,
+    /// What the attention over latent rows sums up of them.
+    LatentSums,
+    /// Records of an attention over two arenas.
+    Records,
     /// `[n_out, vocab_size]`.
     Logits,
     /// Penalised and scaled logits while a token is drawn.
     Scores,
     /// The tokens drawn: `[n_out]`.
     Sampled,
+}
+
+/// A buffer that is replaced by a larger one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Which.
+    pub buffer: Buffer,
+    /// Its new size in bytes.
+    pub n_bytes: u64,
+    /// What it keeps: from byte, to byte, bytes.
+    pub parts: Vec<(u64, u64, u64)>,
 }
 
 /// A kernel call with its buffers.

@@ -150,6 +150,10 @@ pub fn merge(
             .iter()
             .map(|&s| record(s).1[0])
             .fold(f32::MIN, f32::max);
+        if let [only] = live[..] {
+            y.copy_from_slice(record(only).0);
+            continue;
+        }
         let (mut total, mut sum) = (vec![0.0f64; head_dim], 0.0);
         for (result, state) in live.iter().map(|&s| record(s)) {
             let weight = f64::from(state[1]) * (f64::from(state[0]) - f64::from(most)).exp();

@@ -12,7 +12,7 @@ use crate::kernels::{PADDING, Row};
 /// sequence `s` up to the last position that one of `rows` has there.
 ///
 /// `w`: `B_k` in rows from `w_first` on, `[n_kv_heads * head_dim, k_cols]`, `rows`: `[rows]`, `c`: `[n_sequences, n_ctx,
-/// latent_cols]` with `c_k` from column `k_first` on, `table`: `[n_positions, rotary_dim / 2]` (cos, sin), `paths`:
+/// latent_cols]` with `c_k` in its first columns, `table`: `[n_positions, rotary_dim / 2]` (cos, sin), `paths`:
 /// `[n_sequences, n_positions]`, `vector`: the gains of the norm, `[head_dim]`, or the bias, `[n_kv_heads, head_dim]`, or
 /// unused; `k`: `[n_sequences, n_ctx, n_kv_heads, head_dim]`.
 #[expect(clippy::too_many_arguments, reason = "one a binding")]
@@ -27,8 +27,7 @@ pub fn latent_keys(
     vector: &[f32],
     k: &mut [u32],
 ) {
-    let [n_kv_heads, head_dim, k_first, k_cols] =
-        [p.n_kv_heads, p.head_dim, p.k_first, p.k_cols].map(|n| n as usize);
+    let [n_kv_heads, head_dim, k_cols] = [p.n_kv_heads, p.head_dim, p.k_cols].map(|n| n as usize);
     let paths = Paths {
         words: paths,
         n_positions: p.n_positions,
@@ -48,9 +47,9 @@ pub fn latent_keys(
                 for (d, key) in key.iter_mut().enumerate() {
                     let n = head * head_dim + d;
                     w.row(form.dtype, p.w_first as usize + n, k_cols, &mut w_row);
-                    *key = dot(&latents[k_first..][..k_cols], &w_row);
+                    *key = dot(&latents[..k_cols], &w_row);
                     if p.has_bias != 0 {
-                        *key += f64::from(vector[n]);
+                        *key += f64::from(vector[p.bias_first as usize + n]);
                     }
                 }
                 if p.has_norm != 0 {

@@ -56,7 +56,7 @@ pub fn latent_values(
             let bias = if p.has_bias == 0 {
                 0.0
             } else {
-                f64::from(bias[n])
+                f64::from(bias[p.bias_first as usize + n])
             };
             *result = (dot(&merged, &w_row) + bias) as f32;
         }

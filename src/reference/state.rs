@@ -10,7 +10,9 @@ use super::{Inputs, Packed, Router};
 use crate::graph::{Graph, WeightId};
 use crate::kernels::linear::{Arm, Input, Output};
 use crate::kernels::{Call, Row, Slots, sample::Sampler};
-use crate::plan::{Buffer, Part, Plan, Settings, Size, Slot, WeightLayout, session_buffers};
+use crate::plan::{
+    Buffer, Growth, Part, Plan, Settings, Size, Slot, WeightLayout, session_buffers,
+};
 
 /// Packed parameters, shared by all sessions of a model.
 #[derive(Debug)]
@@ -141,6 +143,27 @@ impl State {
         cast_slice(self.buffer(buffer))[..n_bytes as usize].to_vec()
     }
 
+    /// Replaces some buffers by larger ones.
+    pub fn grow(&mut self, growths: &[Growth]) {
+        for growth in growths {
+            let mut new = vec![0; growth.n_bytes as usize / 4];
+            let old = self.buffer(growth.buffer);
+            for &(from, to, n) in &growth.parts {
+                let [from, to, n] = [from, to, n].map(|n| n as usize / 4);
+                new[to..][..n].copy_from_slice(&old[from..][..n]);
+            }
+            self.buffers.insert(growth.buffer, new);
+        }
+    }
+
+    /// Reads parts of buffers, one behind the other: buffer, from byte, bytes.
+    pub fn gather(&self, parts: &[(Buffer, u64, u64)]) -> Vec<u8> {
+        let part = |&(buffer, from, n): &(Buffer, u64, u64)| {
+            cast_slice::<u32, u8>(self.buffer(buffer))[from as usize..][..n as usize].to_vec()
+        };
+        parts.iter().flat_map(part).collect()
+    }
+
     /// Size of a buffer in bytes.
     pub fn n_bytes(&self, buffer: Buffer) -> u64 {
         4 * self.buffer(buffer).len() as u64
@@ -231,6 +254,7 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
             let [n_rows, n_splits, n_apart] = [p.rows, p.n_splits, p.n_apart].map(|n| n as usize);
             let n_heads = (p.cols / p.head_dim) as usize;
             let records = f32s(inputs[0]);
+            let y = &mut y[..n_rows * p.cols as usize];
             super::merge(n_rows, [n_splits, n_apart], n_heads, records, y);
         }
         Call::LatentKeys(form, p) => {

@@ -555,7 +555,6 @@ fn latent_keys_case(dtype: DType) -> Case {
         n_ctx: 50,
         n_positions: N_CTX,
         latent_cols: COLS + 8,
-        k_first: 4,
         k_cols: COLS,
         blocks: (padded_cols(dtype, COLS as usize) / 32) as u32,
         w_first: 1,

@@ -60,7 +60,7 @@ impl Session {
         // Makes the pipelines.
         self.try_step(&rows, out, true).await?;
         let (mut steps, mut runs) = (vec![], vec![]);
-        let plan = self.prepare(&rows, out, true);
+        let plan = self.prepare(&rows, out, true).await?;
         for _ in 0..n_runs.max(1) {
             let start = Instant::now();
             self.try_step(&rows, out, true).await?;

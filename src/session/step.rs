@@ -8,7 +8,7 @@ use crate::engine::{State, Ticket};
 use crate::error::Error;
 use crate::graph::RopeId;
 use crate::kernels::{PADDING, Row};
-use crate::plan::{Buffer, Dispatch, Plan, Size, lower};
+use crate::plan::{Buffer, Dispatch, Held, Plan, Size, lower};
 
 impl Session {
     /// Hands the tokens of new rows to the device.
@@ -54,7 +54,7 @@ impl Session {
         out: Out<'_>,
         sample: bool,
     ) -> Result<Vec<u8>, Error> {
-        let plan = self.prepare(rows, out, sample);
+        let plan = self.prepare(rows, out, sample).await?;
         let read = match out {
             Out::None => None,
             Out::Rows(out) if sample => Some((Buffer::Sampled, 4 * out.len() as u64)),
@@ -87,7 +87,7 @@ impl Session {
             [] => Out::None,
             drawn => Out::Rows(drawn),
         };
-        let plan = self.prepare(rows, out, !drawn.is_empty());
+        let plan = self.prepare(rows, out, !drawn.is_empty()).await?;
         let read = (Buffer::Sampled, 4 * drawn.len().max(1) as u64);
         match self.cpu_kernel() {
             Some(kernel) => {
@@ -124,8 +124,14 @@ impl Session {
         kernel.filter(|_| self.state.is_gpu())
     }
 
-    /// Writes what a step reads, and finds its plan.
-    pub(super) fn prepare(&mut self, rows: &[Row], out: Out<'_>, sample: bool) -> Arc<Plan> {
+    /// Makes room for a step's rows, writes what it reads, and finds its plan.
+    pub(super) async fn prepare(
+        &mut self,
+        rows: &[Row],
+        out: Out<'_>,
+        sample: bool,
+    ) -> Result<Arc<Plan>, Error> {
+        self.make_room(rows).await?;
         let bucket = rows.len().next_power_of_two();
         let padding = Row {
             sequence: 0,
@@ -159,7 +165,7 @@ impl Session {
             log::debug!("{plan}");
             Arc::new(plan)
         };
-        self.plans.entry(size).or_insert_with(make).clone()
+        Ok(self.plans.entry(size).or_insert_with(make).clone())
     }
 
     /// Rope tables and sampling settings.
@@ -204,6 +210,9 @@ impl Session {
     /// After a lost device: loads again, hands over all known tokens and computes the caches anew.
     pub(super) async fn recover(&mut self) -> Result<(), Error> {
         self.loaded = self.engine.reload(&self.loaded).await?;
+        self.settings = self.engine.settings(self.settings.n_sequences);
+        self.held.fill(Held::default());
+        self.plans.clear();
         self.state = new_state(&self.engine, &self.loaded, &self.settings, self.max).await?;
         self.write_constants();
         let n_ctx = self.settings.n_ctx as usize;
@@ -226,7 +235,7 @@ impl Session {
     /// The error for non-finite logits: runs the step again, looking at every result.
     pub(super) async fn not_finite(&mut self, rows: &[Row], position: u32) -> Result<Error, Error> {
         let last = [rows.len() as u32 - 1];
-        let plan = self.prepare(rows, Out::Rows(&last), false);
+        let plan = self.prepare(rows, Out::Rows(&last), false).await?;
         // Steps behind the failed one may have left NaN in any part of these.
         let results = |buffer: &Buffer| matches!(buffer, Buffer::Slot(_) | Buffer::Logits);
         let written = |dispatch: &Dispatch| -> Vec<Buffer> {

@@ -139,7 +139,7 @@ impl Session {
             .write(Buffer::Rows, 0, bytemuck::cast_slice(&padded));
         let settings = Settings {
             activations: Activations::F32,
-            ..self.settings
+            ..self.settings.clone()
         };
         let size = Size {
             rows: bucket as u32,

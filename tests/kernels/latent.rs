@@ -122,7 +122,8 @@ fn wrong_latent_values_are_caught() {
             "head / (params.n_heads / params.n_kv_heads)",
             "head % params.n_kv_heads",
         ),
-        ("product += bias[n]", "product += bias[d]"),
+        ("bias[params.bias_first + n]", "bias[params.bias_first + d]"),
+        ("params.bias_first + n", "n"),
         ("merged[quad] = total / sum", "merged[quad] = total"),
         (
             "(wg.z + 1u) * params.n_records - 1u",
@@ -392,6 +393,7 @@ fn values(
         n_splits,
         n_records: 3,
         has_bias: 1,
+        bias_first: 7,
         ..Default::default()
     }
 }
@@ -430,7 +432,7 @@ fn values_case(
         let state = &mut record[p.v_cols as usize..];
         state.copy_from_slice(&[3.0 * state[0], 1.5 + state[1], n_live as f32, 0.0]);
     }
-    let bias = random(3, (p.n_kv_heads * p.head_dim) as usize);
+    let bias = random(3, (p.bias_first + p.n_kv_heads * p.head_dim) as usize);
     let n_out = (p.rows * p.n_records * p.n_heads * record_len(p.head_dim)) as usize;
     let (y, mut want) = dirt(n_out);
     let mut args = vec![Arg::In(1, &weights.q)];

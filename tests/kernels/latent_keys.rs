@@ -73,10 +73,10 @@ fn wrong_latent_keys_are_caught() {
         (&norm, "squares, lane < n_quads", "squares, true"),
         (&norm, "+ params.eps", ""),
         (&norm, "first + slot < n", "true"),
-        (&norm, "+ params.k_first / 4u", ""),
         (&norm, "select(across, -across, is_a)", "across"),
         (&norm, "if i < params.rotary_dim", "if true"),
-        (&bias, "vector_quad(element)", "vector_quad(4u * mine)"),
+        (&bias, "params.bias_first + element", "element"),
+        (&bias, "bias_first + element", "bias_first + 4u * mine"),
         (&pairs, "pair = i / 2u", "pair = i % n_pairs"),
     ] {
         let program = &gpu.programs(&Call::LatentKeys(form, *p))[0];
@@ -102,7 +102,7 @@ fn params(dtype: DType, n_kv_heads: u32, head_dim: u32, k_cols: u32) -> Params {
         n_ctx: N_CTX - 7,
         n_positions: N_CTX,
         latent_cols: k_cols + 64,
-        k_first: 32,
+        bias_first: 5,
         k_cols,
         blocks: (padded_cols(dtype, k_cols as usize) / 32) as u32,
         w_first: 3,
@@ -137,7 +137,7 @@ fn case(gpu: &Gpu, program: &Program, form: Form, p: &Params) -> Result<(), Stri
         1,
     );
     let table = random(3, (N_CTX * p.rotary_dim) as usize);
-    let vector = random(4, kv_dim);
+    let vector = random(4, p.bias_first as usize + kv_dim);
     let k = vec![DIRT; n_rows * form.keys.row_bytes(kv_dim as u64) as usize / 4];
     let mut args = vec![Arg::In(1, &w.q)];
     if !w.s.is_empty() {

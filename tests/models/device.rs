@@ -73,6 +73,7 @@ impl Small {
                 cache: CacheType::F32,
                 activations: Activations::F32,
                 n_splits: 4,
+                arenas: vec![],
             };
             let adapter = gpu::adapters().await.swap_remove(0);
             let gpu = Gpu::open(adapter, GpuOptions::default()).await.unwrap();
@@ -140,11 +141,17 @@ fn a_plan_that_reaches_beyond_its_buffers_is_not_run() {
         return;
     }
     let mut small = Small::new();
-    let settings = small.settings;
-    assert!(small.runs(8, settings));
-    assert!(!small.runs(16, settings), "more rows than there are");
+    let settings = small.settings.clone();
+    assert!(small.runs(8, settings.clone()));
+    assert!(
+        !small.runs(16, settings.clone()),
+        "more rows than there are"
+    );
     let n_ctx = settings.n_ctx + 1;
-    let longer = Settings { n_ctx, ..settings };
+    let longer = Settings {
+        n_ctx,
+        ..settings.clone()
+    };
     assert!(!small.runs(4, longer), "a longer cache than there is");
 }
 

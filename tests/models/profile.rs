@@ -89,6 +89,7 @@ fn more_dispatches_than_a_query_set_holds_are_timed() {
             cache: CacheType::F16,
             activations: Activations::F32,
             n_splits: 1,
+            arenas: vec![],
         };
         let size = Size {
             rows: 1,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use deputy::file::{ByteSource, MemoryFolder, ModelFile, SliceSource};
 use deputy::gpu::Tuning;
+use deputy::graph::CacheMode;
 use deputy::kernels::{CacheType, Capabilities};
 use deputy::{DeviceChoice, Engine, LoadOptions, Session, SessionOptions};
 
@@ -48,7 +49,8 @@ pub(crate) fn has_gpu() -> bool {
 
 /// f32 wherever there is a choice, so that differences are rounding. `DEPUTY_TUNE` (off, or the
 /// number of a candidate) and `DEPUTY_KERNELS` (gpu, software, each also with `-plain` behind it: without
-/// subgroups) have every test run on kernels that this device would not choose.
+/// subgroups) have every test run on kernels that this device would not choose; `DEPUTY_CACHE` (dense, latent-v,
+/// latent) has routed models keep their tokens so.
 pub(crate) fn exact(device: DeviceChoice) -> LoadOptions {
     LoadOptions {
         device,
@@ -60,6 +62,10 @@ pub(crate) fn exact(device: DeviceChoice) -> LoadOptions {
             "software" => kernels(u32::MAX, true),
             "software-plain" => kernels(0, true),
             other => panic!("DEPUTY_KERNELS={other}"),
+        }),
+        cache_mode: std::env::var("DEPUTY_CACHE").ok().map(|v| {
+            let mut modes = CacheMode::ALL.into_iter();
+            modes.find(|mode| mode.name() == v).unwrap()
         }),
         ..Default::default()
     }

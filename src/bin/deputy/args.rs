@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use deputy::gpu::Tuning;
+use deputy::graph::CacheMode;
 use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, every_shader};
 use deputy::sampler::SamplerParams;
@@ -31,6 +32,10 @@ pub(crate) struct Global {
     /// Type of the key/value cache: f32, f16, q8 or q4 (blocks of 32 with a scale)
     #[arg(long, global = true, default_value = "f16", value_name = "TYPE", value_parser = cache_type)]
     pub(crate) kv: CacheType,
+    /// How the cache keeps tokens of the low-rank attention: dense (as any other), latent-v (keys as any other, values
+    /// as latents) or latent [default: the sidecar's]
+    #[arg(long, global = true, value_name = "MODE", value_parser = cache_mode, conflicts_with = "dense")]
+    pub(crate) cache: Option<CacheMode>,
     /// What prefill multiplies q8 and q4 weights with: f32, or int8, which is faster and less exact
     #[arg(long, global = true, default_value = "f32", value_name = "TYPE")]
     pub(crate) activations: Activations,
@@ -87,6 +92,7 @@ impl Global {
             weights: self.weights,
             n_ctx: self.ctx,
             cache: Some(self.kv),
+            cache_mode: self.cache,
             activations: self.activations,
             tuning: self.tune,
             memory: self.memory,
@@ -192,6 +198,14 @@ pub(crate) fn id(text: &str) -> Result<u32, String> {
     let text = text.trim();
     text.parse()
         .map_err(|_| format!("{text:?} is not a token id; a list of ids is written 1,2,3"))
+}
+
+fn cache_mode(text: &str) -> Result<CacheMode, String> {
+    let mut known = CacheMode::ALL.into_iter();
+    known.find(|mode| mode.name() == text).ok_or_else(|| {
+        let names = CacheMode::ALL.map(CacheMode::name);
+        format!("the modes are {}", names.join(", "))
+    })
 }
 
 fn cache_type(text: &str) -> Result<CacheType, String> {

@@ -84,6 +84,9 @@ impl Parts {
             .unwrap_or(model.config.n_ctx.min(deputy::DEFAULT_CTX));
         let options = LoadOptions {
             n_ctx: Some(n_ctx),
+            cache_mode: global
+                .cache
+                .or(sidecar.as_ref().map(|sidecar| sidecar.settings.cache)),
             ..global.load_options()
         };
         let formats = [
