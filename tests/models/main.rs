@@ -1,6 +1,7 @@
 //! Whole models against transformers and against the goldens of real ones, on the CPU and on a GPU.
 
 mod ahead;
+mod arenas;
 mod batch;
 mod device;
 mod golden;

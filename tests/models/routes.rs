@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use deputy::graph::RouterKind;
+use deputy::graph::{CacheMode, RouterKind};
 use deputy::sampler::SamplerParams;
 use deputy::{
     Branch, DeviceChoice, Engine, GenerateOptions, Generation, LayerBranches, LoadOptions, Routes,
@@ -33,6 +33,16 @@ fn plain(name: &str, device: DeviceChoice) -> Engine {
     load(&fixtures().join(name), exact(device))
 }
 
+/// As [`exact`]; each architecture keeps its tokens in another way, unless `DEPUTY_CACHE` says how.
+fn exact_in_turn(i: usize, device: DeviceChoice) -> LoadOptions {
+    let options = exact(device);
+    let mode = CacheMode::ALL[i % CacheMode::ALL.len()];
+    LoadOptions {
+        cache_mode: options.cache_mode.or(Some(mode)),
+        ..options
+    }
+}
+
 fn with_routes(engine: &Engine, max_rows: u32, routes: &Routes) -> Session {
     let mut session = all_logits(engine, max_rows);
     session.set_routes(routes).unwrap();
@@ -51,12 +61,12 @@ const ROW_SIZES: [u32; 3] = [1, 4, 256];
 #[test]
 fn all_full_is_the_plain_engine_bit_for_bit() {
     for device in devices() {
-        for name in architectures() {
+        for (i, name) in architectures().into_iter().enumerate() {
             let (ids, _) = expected(&fixtures().join(name));
             let plain = plain(name, device.clone());
             let routed = engine(
                 &routed(name, Factors::Quarter, RouterKind::Linear),
-                exact(device.clone()),
+                exact_in_turn(i, device.clone()),
             );
             for max_rows in ROW_SIZES {
                 let want = logits(&mut all_logits(&plain, max_rows), &ids);
@@ -75,10 +85,10 @@ fn all_full_is_the_plain_engine_bit_for_bit() {
 #[test]
 fn exact_factors_agree_with_transformers() {
     for device in devices() {
-        for name in architectures() {
+        for (i, name) in architectures().into_iter().enumerate() {
             let (ids, want) = expected(&fixtures().join(name));
             let model = routed(name, Factors::Exact, RouterKind::Linear);
-            let engine = engine(&model, exact(device.clone()));
+            let engine = engine(&model, exact_in_turn(i + 1, device.clone()));
             for max_rows in ROW_SIZES {
                 let mut session = with_routes(&engine, max_rows, &Routes::LOW);
                 let got = logits(&mut session, &ids);
@@ -138,8 +148,8 @@ fn skipped_ffns_leave_the_attention_alone() {
 /// cut into steps.
 #[test]
 fn mixed_branches_agree_between_devices_and_cuts() {
-    for router in [RouterKind::Linear, RouterKind::Mlp { width: 32 }] {
-        for name in architectures() {
+    for (first, router) in [(1, RouterKind::Linear), (2, RouterKind::Mlp { width: 32 })] {
+        for (i, name) in architectures().into_iter().enumerate() {
             let (ids, _) = expected(&fixtures().join(name));
             let model = routed(name, Factors::Quarter, router);
             let cpu = engine(&model, exact(DeviceChoice::Cpu));
@@ -161,7 +171,7 @@ fn mixed_branches_agree_between_devices_and_cuts() {
                     "{name}: {routes_taken:?}"
                 );
                 for device in devices() {
-                    let engine = engine(&model, exact(device));
+                    let engine = engine(&model, exact_in_turn(first + i, device));
                     for max_rows in [1, 4, 8, 256] {
                         let mut session = with_routes(&engine, max_rows, &routes);
                         let got = logits(&mut session, &ids);
@@ -316,14 +326,15 @@ fn drafts_change_no_answer() {
         seed: 11,
     };
     for device in devices() {
-        for (kind, name) in [
-            (Factors::Quarter, "llama-gqa-tied"),
-            (Factors::Quarter, "qwen3"),
-            (Factors::Exact, "mistral-window"),
+        for (kind, name, mode) in [
+            (Factors::Quarter, "llama-gqa-tied", CacheMode::LatentV),
+            (Factors::Quarter, "qwen3", CacheMode::Latent),
+            (Factors::Exact, "mistral-window", CacheMode::Dense),
         ] {
             let model = routed(name, kind, RouterKind::Linear);
             let options = LoadOptions {
                 n_ctx: Some(64),
+                cache_mode: Some(mode),
                 ..exact(device.clone())
             };
             let engine = engine(&model, options);
