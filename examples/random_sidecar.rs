@@ -34,7 +34,9 @@ async fn write(path: PathBuf, part: f64) -> Result<(), Box<dyn Error>> {
         let (d_out, d_in) = shape.projection(name);
         let most = d_out.min(d_in);
         let wanted = (part * f64::from(most)) as u32;
-        Some((wanted / 32 * 32).clamp(4, most / 4 * 4))
+        // Whole blocks, but for the narrowest.
+        let block = if wanted < 32 { 8 } else { 32 };
+        Some((wanted / block * block).clamp(4, most / 4 * 4))
     };
     let ranks = LayerRanks {
         q: rank("q"),

@@ -3,7 +3,8 @@
 // As matmul.wgsl, with integers: 32 columns of a weight's block times 32 of x's are eight products of
 // four bytes each, exact in i32, and one multiplication with both scales. A workgroup of WG = 4 * ROWS
 // makes a tile of ROWS rows (32 or 64) by 64 outputs, an invocation 4 by 4 of it.
-// Dispatch (ceil(outs / 64), ceil(rows / ROWS), 1, or one for each branch); outs at most 64 * 65535.
+// Dispatch (ceil(outs / 64), ceil(rows / ROWS), 1), where rows are on several branches
+// a row of workgroups more for each but one; outs at most 64 * 65535.
 // Joins: lib/linear.wgsl, lib/input_int8.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl with `block_bytes`.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
@@ -25,8 +26,8 @@ fn matmul_int8(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let arm = arm_of_list(wg.z);
-    let row_first = wg.y * ROWS;
+    let arm = arm_of_tile(wg.y, ROWS);
+    let row_first = tile_of_arm(wg.y, ROWS) * ROWS;
     let out_first = wg.x * OUTS;
     if row_first >= arm.n_rows || out_first >= arm.outs {
         return; // Uniform: every invocation of the workgroup leaves.

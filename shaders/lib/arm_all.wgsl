@@ -4,8 +4,13 @@ fn arm_of_row(row: u32) -> Arm {
     return Arm(params.rows, params.outs, params.blocks, false, 0u, false);
 }
 
-fn arm_of_list(list: u32) -> Arm {
+// The arm of a tile of n rows, and which of its tiles that is.
+fn arm_of_tile(tile: u32, n: u32) -> Arm {
     return arm_of_row(0u);
+}
+
+fn tile_of_arm(tile: u32, n: u32) -> u32 {
+    return tile;
 }
 
 fn row_at(arm: Arm, i: u32) -> u32 {

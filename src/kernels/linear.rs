@@ -9,7 +9,7 @@ use super::Shader;
 use super::attention::record_len;
 use super::bounds::n_bytes;
 use super::quantize_rows::BLOCK_WORDS;
-use super::route::{self, N_BRANCHES};
+use super::route;
 use crate::tensor::DType;
 
 /// What is done to `x` on its way into the product.
@@ -177,7 +177,8 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
     [x, y, params.rows]
 }
 
-/// One workgroup a tile of outputs and rows, on each branch where there are several.
+/// One workgroup a tile of outputs and rows. Where rows are on several branches each may end with a tile that is not
+/// full.
 pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 3] {
     let outs = match shader.kernel {
         "matmul_lane" => shader.constant("WG") * shader.constant("OUTS"),
@@ -187,9 +188,10 @@ pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 
     let most = params.outs.max(params.low_outs);
     let n_branches = match form.arm {
         Arm::All => 1,
-        Arm::Some | Arm::Split => N_BRANCHES,
+        Arm::Some | Arm::Split => params.branches.count_ones().max(1),
     };
-    [most.div_ceil(outs), params.rows.div_ceil(rows), n_branches]
+    let n_tiles = params.rows.div_ceil(rows) + n_branches - 1;
+    [most.div_ceil(outs), n_tiles.min(params.rows.max(1)), 1]
 }
 
 /// Rows of `w` that are read.

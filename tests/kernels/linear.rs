@@ -240,7 +240,19 @@ fn wrong_inputs_and_outputs_are_caught() {
             "state.x - most",
             "most - state.x",
         ),
-        (Input::Merge, Output::Plain, "quad % n_quads]", "0u]"),
+        (Input::Merge, Output::Plain, "at + quad % n_quads]", "at]"),
+        (
+            Input::Merge,
+            Output::Plain,
+            "split_stride + quad % n_quads]",
+            "split_stride]",
+        ),
+        (
+            Input::Merge,
+            Output::Plain,
+            "n_with_keys == 1u",
+            "n_with_keys < 1u",
+        ),
         (
             Input::Merge,
             Output::Plain,
@@ -567,6 +579,15 @@ fn a_wrong_branch_is_caught() {
             33,
             "first += routes",
             "first = routes",
+        ),
+        (
+            Call::MatMul,
+            Input::Plain,
+            Output::Plain,
+            Arm::Split,
+            33,
+            "tile - select(select(b, a, tile < b), 0u, tile < a)",
+            "tile",
         ),
     ] {
         let form = Form {
