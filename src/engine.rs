@@ -280,6 +280,10 @@ impl Engine {
         self.loaded().copy_bandwidth().await
     }
 
+    pub(crate) fn file(&self) -> &ModelFile {
+        &self.shared.file
+    }
+
     pub(crate) fn options(&self) -> &LoadOptions {
         &self.shared.options
     }

@@ -39,6 +39,16 @@ pub enum Error {
         /// What was asked for.
         found: String,
     },
+    /// A snapshot that cannot be gone on from.
+    #[error("snapshot: {key}: expected {expected}, found {found}")]
+    Snapshot {
+        /// What of it.
+        key: &'static str,
+        /// What this session has.
+        expected: String,
+        /// What the snapshot has.
+        found: String,
+    },
     /// The model and its session need more memory than allowed.
     #[error(
         "{model}: needs {total} bytes ({weights} weights, {cache} cache, {activations} activations), \

@@ -7,6 +7,7 @@ mod generate;
 mod profile;
 mod routes;
 mod score;
+mod snapshot;
 mod speculate;
 mod step;
 mod trace;

@@ -74,8 +74,12 @@ impl Meter {
             self.session.set_routes(routes)?;
         }
         let mut score = Score::default();
+        let (mut bytes, mut dense_bytes) = (0, 0);
         for window in &self.windows {
             self.session.score(window, self.from, &mut score).await?;
+            let used = self.session.cache_use().await?;
+            bytes += used.bytes;
+            dense_bytes += used.dense_bytes;
         }
         let full = TakenRoutes {
             compute: 1.0,
@@ -85,8 +89,7 @@ impl Meter {
             perplexity: score.perplexity(),
             standard_error: score.standard_error(),
             routes: score.routes().unwrap_or(full),
-            // The dense mode keeps the rows of every branch alike.
-            cache: 1.0,
+            cache: bytes as f64 / dense_bytes.max(1) as f64,
         })
     }
 }

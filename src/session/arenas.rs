@@ -62,31 +62,37 @@ impl Session {
             self.held[*sequence as usize] = self.count(*sequence, span.start).await?;
         }
         for layer in 0..self.settings.arenas.len() as u32 {
-            let Some(arenas) = self.settings.arenas_of(layer).copied() else {
-                continue;
-            };
-            let [dense, latent] = most(self, layer);
-            if dense > arenas.dense || latent > arenas.latent {
-                let n_ctx = self.settings.n_ctx;
-                let roomy = |n: u32, now: u32| match n > now {
-                    true => (n + (n / 8).max(ARENA_ROWS / 2))
-                        .next_multiple_of(64)
-                        .min(n_ctx),
-                    false => now,
-                };
-                let larger = Arenas {
-                    dense: roomy(dense, arenas.dense),
-                    latent: roomy(latent, arenas.latent),
-                    ..arenas
-                };
-                self.grow(layer, larger).await?;
-            }
+            self.fit(layer, most(self, layer)).await?;
         }
         Ok(())
     }
 
+    /// Makes room in a layer's arenas for so many dense and latent rows of a sequence, if there is none yet, and for
+    /// some more.
+    pub(super) async fn fit(&mut self, layer: u32, [dense, latent]: [u32; 2]) -> Result<(), Error> {
+        let Some(arenas) = self.settings.arenas_of(layer).copied() else {
+            return Ok(());
+        };
+        let n_ctx = self.settings.n_ctx;
+        let roomy = |n: u32, now: u32| match n > now {
+            true => (n + (n / 8).max(ARENA_ROWS / 2))
+                .next_multiple_of(64)
+                .min(n_ctx),
+            false => now,
+        };
+        let larger = Arenas {
+            dense: roomy(dense, arenas.dense),
+            latent: roomy(latent, arenas.latent),
+            ..arenas
+        };
+        if larger == arenas {
+            return Ok(());
+        }
+        self.grow(layer, larger).await
+    }
+
     /// What the arenas hold of the first `position` rows of a sequence, behind all steps submitted.
-    async fn count(&mut self, sequence: u32, position: u32) -> Result<Held, Error> {
+    pub(super) async fn count(&mut self, sequence: u32, position: u32) -> Result<Held, Error> {
         let layers = 0..self.settings.arenas.len() as u32;
         if position == 0 {
             return Ok(Held::new(0, layers.map(|_| 0)));

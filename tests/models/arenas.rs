@@ -226,3 +226,112 @@ fn the_cache_takes_what_its_rows_take() {
         }
     }
 }
+
+fn save(session: &mut Session, sequence: u32) -> Vec<u8> {
+    pollster::block_on(session.save(sequence)).unwrap()
+}
+
+/// A sequence goes on from a snapshot as it would have, in another session, on another device.
+#[test]
+fn a_saved_sequence_goes_on() {
+    let model = long("llama-gqa-tied");
+    for mode in CacheMode::ALL {
+        let mut saved: Option<(Vec<u8>, Vec<f32>)> = None;
+        for device in devices() {
+            let engine = in_mode(&model, device.clone(), mode);
+            let vocab = engine.config().vocab_size as usize;
+            let mut session = start(&engine, 2);
+            append(&mut session, 0, &ids(3, 40));
+            append(&mut session, 1, &ids(0, 330));
+            let bytes = save(&mut session, 1);
+            let routes = taken(&mut session, 1);
+            let want = append(&mut session, 1, &ids(1, 90));
+            let (bytes, want) = saved.get_or_insert((bytes, want));
+
+            let mut other = start(&engine, 3);
+            append(&mut other, 1, &ids(4, 20));
+            pollster::block_on(other.load(2, bytes)).unwrap();
+            assert_eq!(other.tokens(2), ids(0, 330));
+            assert_eq!(taken(&mut other, 2), routes);
+            let got = append(&mut other, 2, &ids(1, 90));
+            compare(&got, want, vocab, 1e-4).unwrap_or_else(|e| panic!("{mode:?}: {e}"));
+            // In the place of one that is longer, and beside one that goes on.
+            pollster::block_on(other.load(2, bytes)).unwrap();
+            assert!(save(&mut other, 2) == *bytes, "{mode:?}: saved again");
+            let mut alone = start(&engine, 1);
+            append(&mut alone, 0, &ids(4, 20));
+            let want = append(&mut alone, 0, &ids(5, 9));
+            compare(&append(&mut other, 1, &ids(5, 9)), &want, vocab, 1e-4).unwrap();
+        }
+    }
+}
+
+#[test]
+fn snapshots_that_do_not_fit_are_refused_and_nothing_is_lost() {
+    let model = long("llama-gqa-tied");
+    let engine = in_mode(&model, DeviceChoice::Cpu, CacheMode::Latent);
+    let mut session = start(&engine, 1);
+    append(&mut session, 0, &ids(0, 30));
+    let good = save(&mut session, 0);
+    let header_end = 12 + u32::from_le_bytes(good[8..12].try_into().unwrap()) as usize;
+    let header = String::from_utf8(good[12..header_end].to_vec()).unwrap();
+    let with = |from: &str, to: &str| {
+        let header = header.replacen(from, to, 1);
+        assert!(header.contains(to), "{header}");
+        let length = (header.len() as u32).to_le_bytes();
+        [&good[..8], &length, header.as_bytes(), &good[header_end..]].concat()
+    };
+    let mut broken_path = good.clone();
+    broken_path[header_end + 4 * 30] ^= 2;
+    let mut broken_token = good.clone();
+    broken_token[header_end + 3] = 1;
+    let mut tried = session;
+    for (bytes, error) in [
+        (vec![], "snapshot: beginning: expected DEPUTYS1"),
+        (
+            good[..10].to_vec(),
+            "snapshot: length: expected at least 12 bytes",
+        ),
+        (good[..40].to_vec(), "snapshot: header: expected"),
+        (
+            with("\"cache\":", "\"cash\":"),
+            "snapshot: header: expected what a session saves",
+        ),
+        (
+            with("\"mode\":\"latent\"", "\"mode\":\"dense\""),
+            "snapshot: mode: expected latent, found dense",
+        ),
+        (
+            with("\"cache\":\"f32\"", "\"cache\":\"f16\""),
+            "snapshot: cache: expected f32, found f16",
+        ),
+        (
+            with("\"n_cached\":30", "\"n_cached\":31"),
+            "snapshot: n_cached: expected at most 30, found 31",
+        ),
+        (
+            with("\"n_cached\":30", "\"n_cached\":29"),
+            "snapshot: rows: expected 29 in layer 0",
+        ),
+        (
+            with("\"rows\":[", "\"rows\":[[30,0],"),
+            "snapshot: layers: expected 2, found 3",
+        ),
+        (good[..good.len() - 4].to_vec(), "snapshot: cache: expected"),
+        (broken_path, "snapshot: paths: expected"),
+        (broken_token, "token"),
+    ] {
+        let found = pollster::block_on(tried.load(0, &bytes))
+            .unwrap_err()
+            .to_string();
+        assert!(found.contains(error), "{found}, expected {error}");
+        assert_eq!(save(&mut tried, 0), good, "{error}");
+    }
+    let others = long("qwen3");
+    let other = in_mode(&others, DeviceChoice::Cpu, CacheMode::Latent);
+    let found = pollster::block_on(start(&other, 1).load(0, &good)).unwrap_err();
+    assert!(
+        found.to_string().starts_with("snapshot: model: expected "),
+        "{found}"
+    );
+}

@@ -209,6 +209,8 @@ impl Chat {
         output::remark(&output::summary(&generation));
         if let Some(routes) = self.session.taken_routes(0).await? {
             output::remark(&output::routes(&routes));
+            let used = self.session.cache_use().await?;
+            output::remark(&output::cache(&used));
         }
         if generation.stop == StopReason::ContextFull {
             let n_ctx = self.session.engine().n_ctx();

@@ -149,8 +149,9 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     if let Some(memory) = global.memory {
         options.memory = memory.saturating_sub(engine.footprint().total());
     }
+    let mode = global.cache.unwrap_or_default();
     let fitted = fit_model(&engine, &texts, &options).await?;
-    let draft = fitted.draft(CacheMode::Dense)?;
+    let draft = fitted.draft(mode)?;
     let unfinished = UnfinishedFiles::new(Draft::partial_paths(out));
     let written = draft.write(&identity, out);
     drop(unfinished);
@@ -159,7 +160,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         options.basis = Basis::Plain;
         options.lora = None;
         let fitted = fit_model(&engine, &texts, &options).await?;
-        Some(fitted.draft(CacheMode::Dense)?)
+        Some(fitted.draft(mode)?)
     } else {
         None
     };
@@ -286,6 +287,8 @@ async fn routed(
     let file = ModelFile::open_path(&args.model).await?.with_beside(beside);
     let options = LoadOptions {
         dense: false,
+        // The smallest, so that the report says how small it is; perplexity is the same in all of them.
+        cache_mode: global.cache.or(Some(CacheMode::Latent)),
         ..global.load_options()
     };
     model::load_file(file, options).await

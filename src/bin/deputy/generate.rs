@@ -98,8 +98,10 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     drop(guard);
     printed?;
     let routes = session.taken_routes(0).await?;
+    let cache = session.cache_use().await?;
     if global.json {
         let mut json = output::generation_json(&generation);
+        json["cache"] = output::cache_json(&cache);
         if let Some(routes) = &routes {
             json["routes"] = output::routes_json(routes);
         }
@@ -112,6 +114,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     output::remark(&output::summary(&generation));
     if let Some(routes) = &routes {
         output::remark(&output::routes(routes));
+        output::remark(&output::cache(&cache));
     }
     if generation.stop == StopReason::Cancelled {
         return Err(Failure::Interrupted);

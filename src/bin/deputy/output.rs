@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use deputy::{Generation, Progress, StopReason, TakenRoutes};
+use deputy::{CacheUse, Generation, Progress, StopReason, TakenRoutes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -115,6 +115,28 @@ pub(crate) fn generation_json(generation: &Generation) -> Value {
         "ttft_ms": generation.time_to_first_token.as_secs_f64() * 1e3,
         "drafted": generation.n_drafted,
         "accepted": generation.n_accepted,
+    })
+}
+
+/// What the cache takes, on a line.
+pub(crate) fn cache(used: &CacheUse) -> String {
+    format!(
+        "cache {}, {:.0} % of {} if every token were kept whole; {} allocated",
+        bytes(used.bytes),
+        100.0 * used.share(),
+        bytes(used.dense_bytes),
+        bytes(used.allocated),
+    )
+}
+
+/// What the cache takes as `--json` gives it.
+pub(crate) fn cache_json(used: &CacheUse) -> Value {
+    json!({
+        "dense_rows": used.n_dense,
+        "latent_rows": used.n_latent,
+        "bytes": used.bytes,
+        "dense_bytes": used.dense_bytes,
+        "allocated": used.allocated,
     })
 }
 
