@@ -225,7 +225,10 @@ impl State {
     /// What the device reports.
     pub async fn gather(&mut self, parts: &[(Buffer, u64, u64)]) -> Result<Vec<u8>, Error> {
         self.gpu.check()?;
-        let n_bytes = parts.iter().map(|&(.., n)| n).sum::<u64>().max(4);
+        let n_bytes = parts.iter().map(|&(.., n)| n).sum::<u64>();
+        if n_bytes == 0 {
+            return Ok(vec![]);
+        }
         let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let gathered = self.gpu.buffer("gathered", n_bytes, usage).await?;
         let descriptor = wgpu::CommandEncoderDescriptor::default();

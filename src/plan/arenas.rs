@@ -1,9 +1,11 @@
 //! A cache that keeps each token in the form that its path produced: which layers have one, and how its rows lie.
 
+use std::ops::Range;
+
 use super::Settings;
-use crate::graph::{CacheMode, Factors, Graph, Op, Projection, ValueId};
+use crate::graph::{CacheMode, Factors, Graph, Op, ValueId, WeightId};
 use crate::kernels::attention_latent::MAX_V_COLS;
-use crate::kernels::{CacheType, Row};
+use crate::kernels::{CacheType, PADDING, Row};
 
 /// The two arenas of a routed layer's cache: rows of tokens on the full branch of the attention as they are, rows
 /// of the others as latents. Each is `[n_sequences, its capacity]`, in order of positions; see
@@ -22,7 +24,8 @@ pub struct Arenas {
     pub v_cols: u32,
 }
 
-/// Rows that an arena begins with, and that it grows by at least.
+/// Rows that an arena begins with; where it grows, it has room for half as many more than are needed, or for an eighth
+/// of those.
 pub const ARENA_ROWS: u32 = 256;
 
 /// The factors of keys and values of a layer, and where their latents lie among those of the product.
@@ -30,8 +33,8 @@ pub const ARENA_ROWS: u32 = 256;
 pub(super) struct KeyValue {
     pub(super) k: Factors,
     pub(super) v: Factors,
-    pub(super) k_bias: Option<crate::graph::WeightId>,
-    pub(super) v_bias: Option<crate::graph::WeightId>,
+    pub(super) k_bias: Option<WeightId>,
+    pub(super) v_bias: Option<WeightId>,
     /// The first column of `c_k` and of `c_v`.
     pub(super) firsts: [u32; 2],
     /// Columns of all latents.
@@ -55,12 +58,11 @@ pub(super) fn key_value(graph: &Graph, qkv: ValueId) -> Option<KeyValue> {
     };
     let k_first = q.as_ref().map_or(0, rank);
     let v_first = k_first + rank(&k);
-    let bias = |part: Projection| part.bias;
     Some(KeyValue {
         k,
         v,
-        k_bias: bias(k_part),
-        v_bias: bias(v_part),
+        k_bias: k_part.bias,
+        v_bias: v_part.bias,
         firsts: [k_first, v_first],
         cols: v_first + rank(&v),
     })
@@ -183,12 +185,9 @@ impl Held {
 }
 
 /// The positions of a step's rows, sequence by sequence: the first one and the one behind the last.
-pub fn spans(rows: &[Row]) -> Vec<(u32, std::ops::Range<u32>)> {
-    let mut spans: Vec<(u32, std::ops::Range<u32>)> = vec![];
-    for row in rows
-        .iter()
-        .filter(|row| row.position != crate::kernels::PADDING)
-    {
+pub fn spans(rows: &[Row]) -> Vec<(u32, Range<u32>)> {
+    let mut spans: Vec<(u32, Range<u32>)> = vec![];
+    for row in rows.iter().filter(|row| row.position != PADDING) {
         match spans
             .iter_mut()
             .find(|(sequence, _)| *sequence == row.sequence)

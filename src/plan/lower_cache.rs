@@ -3,7 +3,7 @@
 use super::Buffer;
 use super::arenas::{Arenas, KeyValue, key_value};
 use super::lower::{Lowering, vector};
-use crate::graph::{Op, ValueId, WeightId};
+use crate::graph::{HeadNorm, Op, ValueId, WeightId};
 use crate::kernels::linear::MATMUL_ROWS;
 use crate::kernels::{
     Call, Slots, attention, attention_latent, attention_merge, cache_copy, cache_write,
@@ -38,12 +38,15 @@ impl<'a> Lowering<'a> {
             ..Default::default()
         };
         let table = rope.map_or(Buffer::Zero, Buffer::RopeTable);
+        let gains = |of: fn(&HeadNorm) -> WeightId| {
+            norm.as_ref().map_or(Buffer::Zero, |norm| vector(of(norm)))
+        };
         let inputs = [
             Buffer::Rows,
             table,
             self.value(qkv),
-            norm.map_or(Buffer::Zero, |norm| vector(norm.q)),
-            norm.map_or(Buffer::Zero, |norm| vector(norm.k)),
+            gains(|norm| norm.q),
+            gains(|norm| norm.k),
         ];
         let mut form = cache_write::Form::plain(self.settings.cache);
         let Some((arenas, key_value)) = self.arenas(layer, qkv) else {
@@ -84,7 +87,13 @@ impl<'a> Lowering<'a> {
         let rest = [&[paths][..], &outputs].concat();
         self.call_at(Call::CacheCopy(form, copy), &inputs, &rest);
         if arenas.k_cols > 0 {
-            self.latent_keys(&params, &arenas, &key_value, layer, [table, inputs_k(norm)]);
+            self.latent_keys(
+                &params,
+                &arenas,
+                &key_value,
+                layer,
+                [table, gains(|norm| norm.k)],
+            );
         }
     }
 
@@ -300,9 +309,4 @@ impl<'a> Lowering<'a> {
             None => (vector(bias), 0),
         }
     }
-}
-
-/// The gains of the keys.
-fn inputs_k(norm: Option<crate::graph::HeadNorm>) -> Buffer {
-    norm.map_or(Buffer::Zero, |norm| vector(norm.k))
 }

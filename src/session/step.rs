@@ -237,7 +237,10 @@ impl Session {
         let last = [rows.len() as u32 - 1];
         let plan = self.prepare(rows, Out::Rows(&last), false).await?;
         // Steps behind the failed one may have left NaN in any part of these.
-        let results = |buffer: &Buffer| matches!(buffer, Buffer::Slot(_) | Buffer::Logits);
+        let results = |buffer: &Buffer| {
+            use Buffer::{LatentSums, Logits, Records, Slot};
+            matches!(buffer, Slot(_) | Logits | LatentSums | Records)
+        };
         let written = |dispatch: &Dispatch| -> Vec<Buffer> {
             let first = dispatch.bindings.len() - dispatch.call.n_written();
             let buffers = dispatch.bindings[first..].iter().map(|&(_, buffer)| buffer);

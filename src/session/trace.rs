@@ -94,6 +94,7 @@ impl Session {
     ) -> Result<(), Error> {
         let mut values: Vec<f32> = vec![];
         for (piece, rows) in rows.chunks(self.max.rows as usize).enumerate() {
+            self.make_room(rows).await?;
             let plan = self.trace_plan(rows);
             let mut done = 0;
             for point in self.points(&plan, &layers) {

@@ -126,6 +126,7 @@ fn generate_json_has_the_documented_keys() {
         "ttft_ms",
         "drafted",
         "accepted",
+        "cache",
     ];
     assert_eq!(keys(&got), documented);
     for number in ["prefill_tps", "decode_tps", "ttft_ms"] {

@@ -10,7 +10,6 @@ use deputy::file::{Beside, DirFolder, MemoryFolder, ModelFile};
 use deputy::fit::{
     self, Basis, FitOptions, FitProgress, Fitted, Measured, Meter, Stage, Text, static_lists,
 };
-use deputy::graph::CacheMode;
 use deputy::model::Config;
 use deputy::{Engine, LoadOptions, Routes, model_shape};
 
@@ -287,8 +286,6 @@ async fn routed(
     let file = ModelFile::open_path(&args.model).await?.with_beside(beside);
     let options = LoadOptions {
         dense: false,
-        // The smallest, so that the report says how small it is; perplexity is the same in all of them.
-        cache_mode: global.cache.or(Some(CacheMode::Latent)),
         ..global.load_options()
     };
     model::load_file(file, options).await

@@ -25,8 +25,8 @@ Examples:
   deputy generate path/to/model --prompts prompts.txt --batch 16 -n 64 --json
 
 --json gives {\"text\", \"ids\", \"stop\", \"prompt_tokens\", \"prefill_tps\", \"decode_tps\", \"ttft_ms\", \
-\"drafted\", \"accepted\"}, and \"routes\" for a model with routers; stop is eos, stop, length, context_full or cancelled. With --prompts it gives one such object a line, in the order \
-of the prompts, each with its \"prompt\".")]
+\"drafted\", \"accepted\", \"cache\"}, and \"routes\" for a model with routers; stop is eos, stop, length, context_full or cancelled. With --prompts it gives one such object a line, in the order \
+of the prompts, each with its \"prompt\" and without \"cache\".")]
 pub(crate) struct Args {
     /// A Hugging Face folder or a .gguf file
     model: Option<PathBuf>,
