@@ -27,9 +27,7 @@ use crate::graph::{CacheMode, WeightId};
 use crate::kernels::linear::Activations;
 use crate::kernels::{CacheType, Capabilities};
 use crate::model::{Config, Model};
-use crate::plan::{
-    ARENA_ROWS, Arenas, Footprint, MAX_BINDING, Settings, Size, WeightLayout, lower,
-};
+use crate::plan::{Arenas, Footprint, MAX_BINDING, Settings, Size, WeightLayout, lower};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// How a model is loaded.
@@ -362,12 +360,12 @@ fn cache(options: &LoadOptions) -> CacheType {
     options.cache.unwrap_or(CacheType::F16)
 }
 
-/// Rows of keys of a layer at most: arenas have more room than rows.
+/// Rows of keys of a layer and sequence at most. Where latent rows' keys lie behind the dense ones either arena may
+/// have grown to the whole context, for one text after another.
 pub(crate) fn most_rows(n_ctx: u32, mode: CacheMode) -> u64 {
-    let n_ctx = u64::from(n_ctx);
     match mode {
-        CacheMode::LatentV => n_ctx + n_ctx.min(6 * u64::from(ARENA_ROWS)),
-        CacheMode::Dense | CacheMode::Latent => n_ctx,
+        CacheMode::LatentV => 2 * u64::from(n_ctx),
+        CacheMode::Dense | CacheMode::Latent => u64::from(n_ctx),
     }
 }
 
