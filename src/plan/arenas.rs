@@ -122,19 +122,6 @@ impl Arenas {
     pub fn latent_cols(&self) -> u32 {
         self.k_cols + self.v_cols
     }
-
-    /// Rows of keys: of dense rows, and behind them of latent ones where keys are kept as they are.
-    pub fn key_rows(&self, n_sequences: u32) -> u64 {
-        let n_latent = if self.k_cols == 0 { self.latent } else { 0 };
-        u64::from(n_sequences) * u64::from(self.dense + n_latent)
-    }
-
-    /// Bytes of a token, `dim` wide keys and values: of a dense one and of a latent one.
-    pub fn row_bytes(&self, dim: u32, cache: CacheType) -> [u64; 2] {
-        let whole = cache.row_bytes(dim.into());
-        let latent = self.latents.row_bytes(self.latent_cols().into());
-        [2 * whole, latent + if self.k_cols == 0 { whole } else { 0 }]
-    }
 }
 
 impl Settings {

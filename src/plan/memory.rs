@@ -233,32 +233,76 @@ pub fn session_buffers(
     buffers
 }
 
+/// Rows of one kind in a buffer of a layer's cache: `[n_sequences, most]` behind `before` others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheRows {
+    /// Which buffer.
+    pub buffer: Buffer,
+    /// Whether they are those of latent rows.
+    pub is_latent: bool,
+    /// Rows before the first sequence's.
+    pub before: u64,
+    /// Rows that each sequence has room for.
+    pub most: u64,
+    /// Bytes of a row.
+    pub row_bytes: u64,
+}
+
+impl CacheRows {
+    /// The first byte of a sequence's rows.
+    pub fn at(&self, sequence: u32) -> u64 {
+        (self.before + u64::from(sequence) * self.most) * self.row_bytes
+    }
+}
+
 /// What keeps the tokens of a layer, `dim` wide keys and values.
-pub fn cache_buffers(settings: &Settings, layer: u32, dim: u32) -> Vec<(Buffer, u64)> {
-    let sequences = u64::from(settings.n_sequences);
+pub fn cache_rows(settings: &Settings, layer: u32, dim: u32) -> Vec<CacheRows> {
+    let rows = |buffer, most: u32, row_bytes| CacheRows {
+        buffer,
+        is_latent: false,
+        before: 0,
+        most: most.into(),
+        row_bytes,
+    };
+    let (keys, values) = (Buffer::Keys(layer), Buffer::Values(layer));
     let row = settings.cache.row_bytes(dim.into());
     let Some(arenas) = settings.arenas_of(layer) else {
-        let n_bytes = sequences * u64::from(settings.n_ctx) * row;
-        return vec![
-            (Buffer::Keys(layer), n_bytes),
-            (Buffer::Values(layer), n_bytes),
-        ];
+        return [keys, values]
+            .map(|buffer| rows(buffer, settings.n_ctx, row))
+            .to_vec();
     };
+    let mut found = [keys, values]
+        .map(|buffer| rows(buffer, arenas.dense, row))
+        .to_vec();
+    if arenas.k_cols == 0 {
+        found.push(CacheRows {
+            is_latent: true,
+            before: u64::from(settings.n_sequences) * u64::from(arenas.dense),
+            ..rows(keys, arenas.latent, row)
+        });
+    }
     let latent = arenas.latents.row_bytes(arenas.latent_cols().into());
-    vec![
-        (
-            Buffer::Keys(layer),
-            arenas.key_rows(settings.n_sequences) * row,
-        ),
-        (
-            Buffer::Values(layer),
-            sequences * u64::from(arenas.dense) * row,
-        ),
-        (
-            Buffer::LatentRows(layer),
-            sequences * u64::from(arenas.latent) * latent,
-        ),
-    ]
+    found.push(CacheRows {
+        is_latent: true,
+        ..rows(Buffer::LatentRows(layer), arenas.latent, latent)
+    });
+    found
+}
+
+/// The buffers of [`cache_rows`] with their bytes.
+pub fn cache_buffers(settings: &Settings, layer: u32, dim: u32) -> Vec<(Buffer, u64)> {
+    let mut buffers: Vec<(Buffer, u64)> = vec![];
+    for rows in cache_rows(settings, layer, dim) {
+        let n_bytes = u64::from(settings.n_sequences) * rows.most * rows.row_bytes;
+        match buffers
+            .iter_mut()
+            .find(|(buffer, _)| *buffer == rows.buffer)
+        {
+            Some((_, all)) => *all += n_bytes,
+            None => buffers.push((rows.buffer, n_bytes)),
+        }
+    }
+    buffers
 }
 
 /// What layers with arenas compute with, one after the other.

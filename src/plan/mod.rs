@@ -13,7 +13,8 @@ mod stack;
 pub use arenas::{ARENA_ROWS, Arenas, Held, spans};
 pub use lower::lower;
 pub use memory::{
-    Footprint, Slot, Stacked, WeightLayout, arena_scratch, cache_buffers, session_buffers,
+    CacheRows, Footprint, Slot, Stacked, WeightLayout, arena_scratch, cache_buffers, cache_rows,
+    session_buffers,
 };
 pub use stack::stack;
 
@@ -98,7 +99,7 @@ pub enum Buffer {
     Paths(u32),
     /// A product's input in blocks of signed bytes; see [`crate::kernels::quantize_rows`].
     Int8,
-    /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of its arenas, see [`Arenas::key_rows`].
+    /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of its arenas, see [`cache_rows`].
     Keys(u32),
     /// Values of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of the dense arena.
     Values(u32),

@@ -4,7 +4,9 @@ use super::Session;
 use crate::error::Error;
 use crate::kernels::Row;
 use crate::kernels::paths::N_DENSE;
-use crate::plan::{ARENA_ROWS, Arenas, Buffer, Growth, Held, arena_scratch, cache_buffers, spans};
+use crate::plan::{
+    ARENA_ROWS, Arenas, Buffer, Growth, Held, arena_scratch, cache_buffers, cache_rows, spans,
+};
 
 /// What the cached tokens of all sequences take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +94,7 @@ impl Session {
     }
 
     /// What the arenas hold of the first `position` rows of a sequence, behind all steps submitted.
-    pub(super) async fn count(&mut self, sequence: u32, position: u32) -> Result<Held, Error> {
+    async fn count(&mut self, sequence: u32, position: u32) -> Result<Held, Error> {
         let layers = 0..self.settings.arenas.len() as u32;
         if position == 0 {
             return Ok(Held::new(0, layers.map(|_| 0)));
@@ -111,39 +113,41 @@ impl Session {
         Ok(Held::new(position, layers.map(dense)))
     }
 
+    /// Dense and latent rows of each layer, of a sequence's first `n`.
+    pub(super) async fn rows_held(
+        &mut self,
+        sequence: u32,
+        n: u32,
+    ) -> Result<Vec<[u32; 2]>, Error> {
+        let held = self.count(sequence, n).await?;
+        let n_layers = self.engine.model().graph.cache_dims().len() as u32;
+        let rows = |layer| match self.settings.arenas_of(layer) {
+            Some(_) => held.at_most(layer, n),
+            None => [n, 0],
+        };
+        Ok((0..n_layers).map(rows).collect())
+    }
+
     /// Moves a layer's rows into larger arenas.
     async fn grow(&mut self, layer: u32, larger: Arenas) -> Result<(), Error> {
         let engine = self.engine.clone();
         let graph = &engine.model().graph;
         let dim = graph.cache_dims()[layer as usize];
         let mut settings = self.settings.clone();
-        let old = settings.arenas[layer as usize]
-            .replace(larger)
-            .unwrap_or(larger);
-        let sequences = u64::from(settings.n_sequences);
-        let row = settings.cache.row_bytes(dim.into());
-        let latent_row = old.latents.row_bytes(old.latent_cols().into());
-        let moves = |row: u64, from: [u32; 2], to: [u32; 2]| -> Vec<(u64, u64, u64)> {
-            let [[before, each], [new_before, new_each]] = [from, to].map(|n| n.map(u64::from));
-            let at = |s: u64, before: u64, each: u64| (sequences * before + s * each) * row;
-            let part = |s| (at(s, before, each), at(s, new_before, new_each), each * row);
-            (0..sequences).map(part).collect()
-        };
+        settings.arenas[layer as usize] = Some(larger);
+        let old = cache_rows(&self.settings, layer, dim);
+        let new = cache_rows(&settings, layer, dim);
         let mut growths = vec![];
         for (buffer, n_bytes) in cache_buffers(&settings, layer, dim) {
-            let dense = moves(row, [0, old.dense], [0, larger.dense]);
-            let parts = match buffer {
-                Buffer::Keys(_) if old.k_cols == 0 => {
-                    let [from, to] = [old, larger].map(|arenas| [arenas.dense, arenas.latent]);
-                    [dense, moves(row, from, to)].concat()
-                }
-                Buffer::LatentRows(_) => moves(latent_row, [0, old.latent], [0, larger.latent]),
-                _ => dense,
-            };
+            let moved = old.iter().zip(&new).filter(|(old, _)| old.buffer == buffer);
+            let parts = moved.flat_map(|(old, new)| {
+                let n = old.most * old.row_bytes;
+                (0..settings.n_sequences).map(move |s| (old.at(s), new.at(s), n))
+            });
             growths.push(Growth {
                 buffer,
                 n_bytes,
-                parts,
+                parts: parts.collect(),
             });
         }
         for (buffer, n_bytes) in arena_scratch(graph, &settings, self.max) {
@@ -172,20 +176,16 @@ impl Session {
         let mut found = CacheUse::default();
         for sequence in 0..self.settings.n_sequences {
             let n = self.sequences[sequence as usize].n_cached as u32;
-            let held = self.count(sequence, n).await?;
-            for (layer, &dim) in (0..).zip(dims) {
-                let whole = 2 * self.settings.cache.row_bytes(dim.into());
-                let ([n_dense, n_latent], [dense, latent]) = match self.settings.arenas_of(layer) {
-                    Some(arenas) => (
-                        held.at_most(layer, n),
-                        arenas.row_bytes(dim, self.settings.cache),
-                    ),
-                    None => ([n, 0], [whole, 0]),
-                };
+            let held = self.rows_held(sequence, n).await?;
+            for ((layer, &dim), [n_dense, n_latent]) in (0..).zip(dims).zip(held) {
                 let [n_dense, n_latent] = [n_dense, n_latent].map(u64::from);
                 found.n_dense += n_dense;
                 found.n_latent += n_latent;
-                found.bytes += n_dense * dense + n_latent * latent;
+                for rows in cache_rows(&self.settings, layer, dim) {
+                    let n = if rows.is_latent { n_latent } else { n_dense };
+                    found.bytes += n * rows.row_bytes;
+                }
+                let whole = 2 * self.settings.cache.row_bytes(dim.into());
                 found.dense_bytes += u64::from(n) * whole;
             }
         }

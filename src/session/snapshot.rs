@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::graph::{CacheMode, Op};
 use crate::kernels::CacheType;
 use crate::kernels::paths::{N_DENSE, Paths};
-use crate::plan::{Buffer, Held};
+use crate::plan::{Buffer, Held, cache_rows};
 
 const MAGIC: &[u8; 8] = b"DEPUTYS1";
 
@@ -195,17 +195,6 @@ impl Session {
         })
     }
 
-    /// Dense and latent rows of each layer, of a sequence's first `n`.
-    async fn rows_held(&mut self, sequence: u32, n: u32) -> Result<Vec<[u32; 2]>, Error> {
-        let held = self.count(sequence, n).await?;
-        let n_layers = self.engine.model().graph.cache_dims().len() as u32;
-        let rows = |layer| match self.settings.arenas_of(layer) {
-            Some(_) => held.at_most(layer, n),
-            None => [n, 0],
-        };
-        Ok((0..n_layers).map(rows).collect())
-    }
-
     /// Every layer's rows add up, and layers without arenas have dense ones alone.
     fn check_rows(&self, header: &Header) -> Result<(), Error> {
         let n_layers = self.engine.model().graph.cache_dims().len();
@@ -264,42 +253,24 @@ impl Session {
     fn parts(&self, sequence: u32, n: u32, rows: &[[u32; 2]]) -> Vec<Part> {
         let graph = &self.engine.model().graph;
         let settings = &self.settings;
-        let [s, n, n_ctx, sequences] =
-            [sequence, n, settings.n_ctx, settings.n_sequences].map(u64::from);
         let mut parts = vec![];
-        let mut add = |buffer, first: u64, rows: u64, row: u64| {
-            parts.push(Part {
-                buffer,
-                at: first * row,
-                n_bytes: rows * row,
-            });
-        };
         for ((layer, &dim), &[dense, latent]) in (0..).zip(graph.cache_dims()).zip(rows) {
             let is_here = |op: &Op| matches!(op, Op::Route { layer: of, .. } if *of == layer);
             if graph.nodes().iter().any(|node| is_here(&node.op)) {
-                add(Buffer::Paths(layer), s * n_ctx, n, 4);
+                parts.push(Part {
+                    buffer: Buffer::Paths(layer),
+                    at: 4 * u64::from(sequence) * u64::from(settings.n_ctx),
+                    n_bytes: 4 * u64::from(n),
+                });
             }
-            let row = settings.cache.row_bytes(dim.into());
-            let Some(arenas) = settings.arenas_of(layer) else {
-                add(Buffer::Keys(layer), s * n_ctx, n, row);
-                add(Buffer::Values(layer), s * n_ctx, n, row);
-                continue;
-            };
-            let [dense, latent, most_dense, most_latent] =
-                [dense, latent, arenas.dense, arenas.latent].map(u64::from);
-            add(Buffer::Keys(layer), s * most_dense, dense, row);
-            if arenas.k_cols == 0 {
-                let first = sequences * most_dense + s * most_latent;
-                add(Buffer::Keys(layer), first, latent, row);
+            for rows in cache_rows(settings, layer, dim) {
+                let held = if rows.is_latent { latent } else { dense };
+                parts.push(Part {
+                    buffer: rows.buffer,
+                    at: rows.at(sequence),
+                    n_bytes: u64::from(held) * rows.row_bytes,
+                });
             }
-            add(Buffer::Values(layer), s * most_dense, dense, row);
-            let latent_row = arenas.latents.row_bytes(arenas.latent_cols().into());
-            add(
-                Buffer::LatentRows(layer),
-                s * most_latent,
-                latent,
-                latent_row,
-            );
         }
         parts
     }
