@@ -2,12 +2,14 @@
 
 mod device;
 mod load;
+#[cfg(not(target_arch = "wasm32"))]
 mod quantize;
 mod sidecar;
 mod text;
 
 pub use device::DeviceChoice;
 pub use load::{LoadReport, Progress, WeightFormat};
+#[cfg(not(target_arch = "wasm32"))]
 pub use quantize::quantize;
 pub use sidecar::{model_shape, open_model, sidecar};
 pub use text::{template, tokenizer};

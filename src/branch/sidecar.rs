@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::schema::{self, Settings};
-use super::{Error, ModelIdentity, ModelShape, tensors};
+use super::{Draft, Error, ModelIdentity, ModelShape, tensors};
 use crate::file::{self, Beside, ByteSource, ModelFile, TensorInfo, read_json, read_safetensors};
 use crate::graph::PREFIX;
 
@@ -105,6 +105,22 @@ impl Sidecar {
     pub fn add_to(&self, file: &mut ModelFile) -> Result<(), Error> {
         let tensors = self.tensors.values().cloned();
         Ok(file.add(PREFIX, tensors, self.source.clone())?)
+    }
+
+    /// All that it says and holds, to be written again beside another form of its model.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for a tensor with NaN or infinity; where reading fails.
+    pub async fn draft(&self) -> Result<Draft, Error> {
+        let mut drafted = vec![];
+        for tensor in self.tensors.values() {
+            let values = tensors::values(&*self.source, tensor).await?;
+            drafted.push((tensor.name.clone(), tensor.shape.0.clone(), values));
+        }
+        Ok(Draft {
+            settings: self.settings.clone(),
+            tensors: drafted,
+        })
     }
 
     /// Reads every tensor.

@@ -4,23 +4,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::load::{Slabs, convert, not_finite};
-use super::{Progress, WeightFormat};
+use super::{Progress, WeightFormat, model_shape, sidecar};
+use crate::branch::{Draft, ModelIdentity, ModelShape};
 use crate::error::Error;
 use crate::file::{
-    self, Declaration, ElementType, GgufWriter, HuggingFace, Metadata, ModelFile,
-    SafetensorsWriter, TensorInfo, gguf, quantization_config,
+    self, Declaration, DirFolder, ElementType, FileSource, GgufWriter, HuggingFace, Metadata,
+    ModelFile, SafetensorsWriter, TensorInfo, gguf, quantization_config,
 };
 use crate::model::{Model, WeightSource};
 use crate::tensor::DType;
 use crate::tensor::quant::first_non_finite;
 
 /// Writes `file` with its matrices in `format` to `out`: a folder from a folder, a GGUF file from a
-/// GGUF file. Rows that no whole number of blocks fills stay as they are. Nothing is left at `out`
-/// where it fails.
+/// GGUF file. Rows that no whole number of blocks fills stay as they are. A sidecar goes along, for the
+/// copy. Nothing is left at `out` where it fails.
 ///
 /// # Errors
 /// What is wrong with the model; [`file::Error::Io`] where `out` exists or cannot be written.
@@ -31,6 +33,10 @@ pub async fn quantize(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
     let model = Model::open(file, None).await?;
+    let draft = match sidecar(file, &model.config).await? {
+        Some(sidecar) => Some(sidecar.draft().await?),
+        None => None,
+    };
     let plan = plan(file, &model, format);
     let io = |path: &Path| {
         let name = path.display().to_string();
@@ -49,12 +55,31 @@ pub async fn quantize(
         }
     };
     let result = result.and_then(|()| Ok(fs::rename(&partial, out).map_err(io(out))?));
-    if result.is_err() {
-        // Whichever it is; the first error is the one that matters.
-        let _ = fs::remove_file(&partial);
-        let _ = fs::remove_dir_all(&partial);
-    }
-    result
+    let result = match (result, &draft) {
+        (Ok(()), Some(draft)) => {
+            let written = write_sidecar(draft, model_shape(&model.config), out).await;
+            written.inspect_err(|_| remove(out))
+        }
+        (result, _) => result,
+    };
+    result.inspect_err(|_| remove(&partial))
+}
+
+/// A file or a folder, whichever it is; the error that led here is the one that matters.
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
+    let _ = fs::remove_dir_all(path);
+}
+
+/// Writes the sidecar of the copy at `out`.
+async fn write_sidecar(draft: &Draft, shape: ModelShape, out: &Path) -> Result<(), Error> {
+    let copy = if out.is_dir() {
+        ModelFile::open_folder(Arc::new(DirFolder::new(out))).await?
+    } else {
+        ModelFile::open_gguf(Arc::new(FileSource::open(out)?)).await?
+    };
+    let identity = ModelIdentity::of(&copy, shape).await?;
+    Ok(draft.write(&identity, out)?)
 }
 
 /// Each tensor that is written, with its new type.

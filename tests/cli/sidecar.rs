@@ -118,6 +118,31 @@ fn inspect_shows_the_sidecar() {
     }
 }
 
+/// The copy is another model by its hash; its sidecar names that and says the same.
+#[test]
+fn a_quantised_copy_has_the_same_sidecar() {
+    let folder = Folder::new("sidecar-quantized");
+    let model = folder.model("llama-gqa-tied", |_| {});
+    fs::copy(
+        crate::program::fixture_path("qwen3/model.gguf"),
+        folder.path("m.gguf"),
+    )
+    .expect("can be copied");
+    for (model, out) in [(model, "q8"), (folder.name("m.gguf"), "q8.gguf")] {
+        write_sidecar(Path::new(&model), CacheMode::LatentV);
+        let out = folder.name(out);
+        run(&["quantize", &model, &out, "--weights", "q8"]).ok();
+        let [before, after] = [&model, &out].map(|path| {
+            let mut inspected = run(&["inspect", path, "--json"]).json();
+            inspected["sidecar"].take()
+        });
+        assert!(before["factor_bytes"].as_u64() > Some(0), "{before}");
+        for key in ["factor_bytes", "layers", "effort", "router", "cache"] {
+            assert_eq!(after[key], before[key], "{key}");
+        }
+    }
+}
+
 #[test]
 fn tensors_of_a_sidecar_are_not_the_models_unused_ones() {
     let folder = Folder::new("sidecar-added");
