@@ -1,32 +1,38 @@
-//! Answers one question: `cargo run --release --example chat -- path/to/model 'Why is the sky blue?'`
+//! Answers one question: `cargo run --release --example chat -- 'Why is the sky blue?' [path/to/model]`
 
 use std::io::Write;
 use std::ops::ControlFlow;
 
+use deputy::file::ModelFile;
 use deputy::tokenizer::{Message, RenderOptions};
-use deputy::{Engine, Error, GenerateOptions, LoadOptions, Piece, SessionOptions};
+use deputy::{Engine, Error, GenerateOptions, LoadOptions, Piece, Progress, SessionOptions};
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let (Some(model), Some(question)) = (args.next(), args.next()) else {
-        eprintln!("usage: chat MODEL QUESTION");
+    let Some(question) = args.next() else {
+        eprintln!("usage: chat QUESTION [MODEL]");
         std::process::exit(2);
     };
-    if let Err(error) = pollster::block_on(answer(&model, &question)) {
+    let model = args.next();
+    if let Err(error) = pollster::block_on(answer(&question, model.as_deref())) {
         eprintln!("error: {error}");
         std::process::exit(1);
     }
 }
 
-async fn answer(model: &str, question: &str) -> Result<(), Error> {
-    let engine = Engine::load(model, LoadOptions::default(), &mut |progress| {
+async fn answer(question: &str, model: Option<&str>) -> Result<(), Error> {
+    let file = match model {
+        Some(path) => ModelFile::open_path(path.as_ref()).await?,
+        None => deputy::default_model().await?,
+    };
+    let mut show = |progress: Progress| {
         eprint!(
             "\rloading {:3} %",
             100 * progress.done / progress.total.max(1)
         );
-    })
-    .await?;
-    eprintln!("\rloaded {model} on {}", engine.device());
+    };
+    let engine = Engine::from_file(file, LoadOptions::default(), &mut show).await?;
+    eprintln!("\rloaded {} on {}", engine.name(), engine.device());
 
     let messages = [Message::new("user", question)];
     let prompt = engine.encode_chat(&messages, &RenderOptions::default())?;

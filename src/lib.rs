@@ -37,6 +37,8 @@
 #![deny(clippy::unwrap_used)]
 
 pub mod branch;
+#[cfg(feature = "default-model")]
+mod default_model;
 mod engine;
 mod error;
 pub mod file;
@@ -54,6 +56,8 @@ mod session;
 pub mod tensor;
 pub mod tokenizer;
 
+#[cfg(feature = "default-model")]
+pub use default_model::*;
 pub use engine::*;
 pub use error::Error;
 pub use self_test::*;

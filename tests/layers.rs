@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["reference", "gpu"],
     &["error"],
-    &["engine"],
+    &["default_model", "engine"],
     &["session", "self_test"],
     &["fit"],
 ];

@@ -65,7 +65,7 @@ fn load(device: &DeviceChoice) -> Engine {
 fn answer(session: &mut deputy::Session, n: usize) {
     let options = GenerateOptions {
         max_tokens: Some(n),
-        sampler: SamplerParams::greedy(),
+        sampler: Some(SamplerParams::greedy()),
         ignore_eos: true,
         ..Default::default()
     };

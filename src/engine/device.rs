@@ -20,7 +20,8 @@ use crate::reference;
 /// Which device to run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first adapter, or the CPU where there is none.
+    /// The first adapter that is a GPU, or the CPU where there is none. A software adapter computes on the CPU as well,
+    /// but first compiles for most of a minute what a GPU's driver compiles in milliseconds.
     #[default]
     Auto,
     /// The CPU executor.
@@ -189,7 +190,12 @@ pub(crate) async fn open(
     }
     let mut adapters = gpu::adapters().await;
     let wanted = match choice {
-        DeviceChoice::Auto | DeviceChoice::Cpu => 0,
+        DeviceChoice::Auto | DeviceChoice::Cpu => {
+            let Some(gpu) = adapters.iter().position(|a| !a.is_software()) else {
+                return Ok((None, Some(no_gpu(&adapters))));
+            };
+            gpu
+        }
         DeviceChoice::Index(index) => *index,
         DeviceChoice::Name(name) => {
             let name = name.to_lowercase();
@@ -216,15 +222,23 @@ pub(crate) async fn open(
             },
             DeviceChoice::Auto | DeviceChoice::Cpu => gpu::Error::NoAdapter,
         };
-        if *choice == DeviceChoice::Auto {
-            return Ok((None, Some("no GPU adapter was found".to_owned())));
-        }
         return Err(error.into());
     }
     match Gpu::open(adapters.swap_remove(wanted), options).await {
         Ok(gpu) => Ok((Some(gpu), None)),
         Err(error) if *choice == DeviceChoice::Auto => Ok((None, Some(error.to_string()))),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Why no adapter was taken.
+fn no_gpu(adapters: &[gpu::Adapter]) -> String {
+    match adapters.first() {
+        None => "no GPU adapter was found".to_owned(),
+        Some(found) => {
+            let (index, name) = (found.index, &found.name);
+            format!("{name} is a software adapter; --device {index} takes it")
+        }
     }
 }
 

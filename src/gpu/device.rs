@@ -37,6 +37,15 @@ pub struct Adapter {
     adapter: wgpu::Adapter,
 }
 
+impl Adapter {
+    /// Whether it computes on the processor.
+    pub fn is_software(&self) -> bool {
+        self.kind == SOFTWARE
+    }
+}
+
+const SOFTWARE: &str = "software";
+
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         // Not GL: its compute lacks what the kernels need, and lists software adapters twice.
@@ -65,7 +74,7 @@ pub async fn adapters() -> Vec<Adapter> {
                 wgpu::DeviceType::DiscreteGpu => "discrete",
                 wgpu::DeviceType::IntegratedGpu => "integrated",
                 wgpu::DeviceType::VirtualGpu => "virtual",
-                wgpu::DeviceType::Cpu => "software",
+                wgpu::DeviceType::Cpu => SOFTWARE,
                 wgpu::DeviceType::Other => "other",
             }
             .to_owned(),

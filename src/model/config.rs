@@ -5,6 +5,7 @@ mod hugging_face;
 
 use super::{Architecture, Error};
 use crate::file::{Metadata, ModelFile};
+use crate::sampler::SamplerParams;
 
 /// Which names and conventions the file uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,9 @@ pub struct Config {
     pub bos: Option<u32>,
     /// `eos_token_id` of `generation_config.json`, else of `config.json`; `tokenizer.ggml.eos_token_id` and its like.
     pub eos: Vec<u32>,
+    /// How the model's makers would draw tokens: `temperature`, `top_k`, `top_p`, `min_p` and `repetition_penalty` of
+    /// `generation_config.json`, greedy where its `do_sample` is false; else, as for GGUF, [`SamplerParams::default`].
+    pub sampler: SamplerParams,
 }
 
 impl Config {

@@ -39,7 +39,8 @@ impl Session {
         for prompt in prompts {
             self.check_prompt(prompt, options)?;
         }
-        self.samplers.fill(sampler(&options.sampler));
+        let drawing = sampler(&self.drawing(options));
+        self.samplers.fill(drawing);
         self.write_samplers();
         let engine = self.engine.clone();
         let mut batch = Batch {

@@ -37,8 +37,8 @@ impl Cancel {
 pub struct GenerateOptions {
     /// Tokens at most; as many as the context holds where `None`.
     pub max_tokens: Option<usize>,
-    /// How tokens are drawn.
-    pub sampler: SamplerParams,
+    /// How tokens are drawn; as the model's own [configuration](crate::model::Config::sampler) says where `None`.
+    pub sampler: Option<SamplerParams>,
     /// Strings that end the answer; they are not part of it.
     pub stop: Vec<String>,
     /// Go on past the model's end tokens.
@@ -150,7 +150,7 @@ impl Session {
         let start = Instant::now();
         self.check_prompt(prompt, options)?;
         let engine = self.engine.clone();
-        self.samplers[0] = sampler(&options.sampler);
+        self.samplers[0] = sampler(&self.drawing(options));
         self.write_samplers();
 
         let n_reused = self.reuse(0, prompt);
@@ -180,12 +180,17 @@ impl Session {
         Ok(generation)
     }
 
+    /// How tokens are drawn.
+    pub(super) fn drawing(&self, options: &GenerateOptions) -> SamplerParams {
+        options.sampler.unwrap_or(self.engine.config().sampler)
+    }
+
     pub(super) fn check_prompt(
         &self,
         prompt: &[u32],
         options: &GenerateOptions,
     ) -> Result<(), Error> {
-        options.sampler.validate()?;
+        self.drawing(options).validate()?;
         if !options.stop.is_empty() {
             self.engine.tokenizer()?;
         }

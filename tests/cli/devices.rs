@@ -21,6 +21,21 @@ fn devices_lists_the_cpu_behind_the_adapters() {
     );
 }
 
+/// By itself the program takes a GPU, and the CPU itself in place of what only plays one on it.
+#[test]
+fn a_software_adapter_is_taken_only_where_it_is_named() {
+    let listed = run(&["devices", "--json"]).json();
+    let devices = listed["devices"].as_array().expect("a list");
+    let (_, adapters) = devices.split_last().expect("the CPU is always there");
+    let has_gpu = adapters.iter().any(|device| device["kind"] != "software");
+    let got = run(&["generate", &fixture("qwen3"), "-p", "x", "-n", "1"]);
+    let on_cpu = got.stderr.contains("running on the CPU");
+    assert_eq!(on_cpu, !has_gpu, "{}", got.stderr);
+    if !has_gpu && !adapters.is_empty() {
+        assert!(got.stderr.contains("--device 0 takes it"), "{}", got.stderr);
+    }
+}
+
 /// Whatever adapter there is: the CPU's ids, and every kernel right.
 #[test]
 fn the_adapter_agrees_with_the_cpu() {
@@ -44,8 +59,8 @@ fn the_adapter_agrees_with_the_cpu() {
     let args = [
         "generate", &model, "-p", prompt, "-n", "32", "--temp", "0", "--kv", "f32", "--json",
     ];
-    for more in [&[][..], &["--device", "0"], &["--cpu-kernel", "attention"]] {
-        let got = run(&[&args[..], more].concat());
+    for more in [&[][..], &["--cpu-kernel", "attention"]] {
+        let got = run(&[&args[..], &["--device", "0"], more].concat());
         assert!(!got.stderr.contains("running on the CPU"), "{}", got.stderr);
         assert_eq!(
             ids(&got.json()["ids"]),
@@ -63,7 +78,9 @@ fn the_adapter_agrees_with_the_cpu() {
     }
     assert!(run(&["devices", "--test"]).ok().contains("rms_norm"));
 
-    let mut args = vec!["bench", &model, "-p", "8", "-n", "4", "-r", "1", "--json"];
+    let mut args = vec![
+        "bench", &model, "-p", "8", "-n", "4", "-r", "1", "--device", "0", "--json",
+    ];
     let bench = run(&args).json();
     assert!(bench["copy_gb_s"].as_f64() > Some(0.1), "{bench}");
     assert!(bench["driver"].is_string(), "{bench}");

@@ -2,6 +2,8 @@
 
 mod batch;
 mod chat;
+#[cfg(feature = "default-model")]
+mod default_model;
 mod devices;
 mod errors;
 mod files;

@@ -134,12 +134,6 @@ fn routes_of_a_model_without_routers_are_refused_with_what_makes_them() {
     );
     let got = cpu(&["routes", &model, "-p", "the", "--dense"]);
     assert!(got.error(1).contains("--dense"), "{}", got.stderr);
-    let got = cpu(&["routes", "-p", "the"]);
-    assert!(
-        got.error(2).contains("no MODEL was given"),
-        "{}",
-        got.stderr
-    );
     let got = cpu(&["routes", &model]);
     assert_eq!(got.code, Some(2), "{}", got.stderr);
     let folder = Folder::new("routes-empty");

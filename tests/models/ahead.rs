@@ -31,7 +31,7 @@ fn ahead(engine: &Engine, run_ahead: u32) -> Session {
 fn greedy(n: usize) -> GenerateOptions {
     GenerateOptions {
         max_tokens: Some(n),
-        sampler: SamplerParams::greedy(),
+        sampler: Some(SamplerParams::greedy()),
         ignore_eos: true,
         continues: true,
         ..Default::default()
@@ -40,14 +40,14 @@ fn greedy(n: usize) -> GenerateOptions {
 
 fn penalised(n: usize) -> GenerateOptions {
     GenerateOptions {
-        sampler: SamplerParams {
+        sampler: Some(SamplerParams {
             temperature: 0.9,
             top_k: 50,
             top_p: 0.9,
             min_p: 0.01,
             repeat_penalty: 1.3,
             seed: 11,
-        },
+        }),
         ..greedy(n)
     }
 }

@@ -43,7 +43,7 @@ fn drawn() -> SamplerParams {
 fn for_tokens(n: usize, sampler: SamplerParams) -> GenerateOptions {
     GenerateOptions {
         max_tokens: Some(n),
-        sampler,
+        sampler: Some(sampler),
         ignore_eos: true,
         continues: true,
         ..Default::default()

@@ -10,7 +10,7 @@ use crate::support::*;
 fn greedy(engine: &Engine, prompt: &[u32], n: usize) -> Generation {
     let options = GenerateOptions {
         max_tokens: Some(n),
-        sampler: SamplerParams::greedy(),
+        sampler: Some(SamplerParams::greedy()),
         continues: true,
         ..Default::default()
     };

@@ -1,3 +1,5 @@
+use deputy::model::Config;
+use deputy::sampler::SamplerParams;
 use deputy::{DeviceChoice, LoadOptions};
 use serde_json::{Value, json};
 
@@ -114,6 +116,51 @@ fn absurd_configs_are_refused_with_key_expected_and_found() {
             .split('_')
             .any(|word| word.len() > 3 && message.contains(word));
         assert!(names_key, "{key} = {value}: {message}");
+    }
+}
+
+#[test]
+fn a_generation_config_says_how_tokens_are_drawn_or_is_refused() {
+    let sampler = |generation: Value| {
+        let mut files = read_folder(&fixtures().join("llama-gqa-tied"));
+        let bytes = generation.to_string().into_bytes();
+        files.insert("generation_config.json".to_owned(), bytes);
+        let config = Config::read(&open_memory(files).unwrap());
+        config
+            .map(|config| config.sampler)
+            .map_err(|e| e.to_string())
+    };
+    let default = SamplerParams::default();
+    assert_eq!(sampler(json!({})), Ok(default));
+    let greedy = json!({"do_sample": false, "temperature": 0.7});
+    assert_eq!(sampler(greedy), Ok(SamplerParams::greedy()));
+    let some = json!({"do_sample": true, "temperature": 0.5, "top_k": 0, "top_p": null});
+    let wanted = SamplerParams {
+        temperature: 0.5,
+        top_k: 0,
+        ..default
+    };
+    assert_eq!(sampler(some), Ok(wanted));
+    let rest = json!({"top_p": 0.25, "min_p": 0.125, "repetition_penalty": 1.5});
+    let wanted = SamplerParams {
+        top_p: 0.25,
+        min_p: 0.125,
+        repeat_penalty: 1.5,
+        ..default
+    };
+    assert_eq!(sampler(rest), Ok(wanted));
+    for (key, value) in [
+        ("temperature", json!(-1)),
+        ("temperature", json!("hot")),
+        ("top_k", json!(-1)),
+        ("top_p", json!(1.5)),
+        ("min_p", json!(-0.1)),
+        ("repetition_penalty", json!(0)),
+        ("do_sample", json!(1)),
+    ] {
+        let error = sampler(json!({ key: value })).unwrap_err();
+        let words = ["generation_config.json", key, &value.to_string()];
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
 }
 

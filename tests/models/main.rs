@@ -3,6 +3,8 @@
 mod ahead;
 mod arenas;
 mod batch;
+#[cfg(feature = "default-model")]
+mod default_model;
 mod device;
 mod golden;
 mod hostile;

@@ -305,7 +305,7 @@ fn routes_that_cannot_be_taken_are_refused() {
 fn answer(session: &mut Session, prompt: &[u32], n: usize, sampler: SamplerParams) -> Generation {
     let options = GenerateOptions {
         max_tokens: Some(n),
-        sampler,
+        sampler: Some(sampler),
         ignore_eos: true,
         ..Default::default()
     };

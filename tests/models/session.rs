@@ -14,7 +14,7 @@ fn model(device: DeviceChoice) -> Engine {
 fn greedy(n: usize) -> GenerateOptions {
     GenerateOptions {
         max_tokens: Some(n),
-        sampler: SamplerParams::greedy(),
+        sampler: Some(SamplerParams::greedy()),
         ignore_eos: true,
         continues: true,
         ..Default::default()
@@ -81,14 +81,17 @@ fn the_same_seed_draws_the_same_text_and_another_one_does_not() {
     for device in devices() {
         let engine = model(device);
         let mut options = greedy(32);
-        options.sampler = SamplerParams {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            seed: 7,
-            ..Default::default()
+        let seeded = |seed| {
+            Some(SamplerParams {
+                temperature: 1.0,
+                top_k: 0,
+                top_p: 1.0,
+                min_p: 0.0,
+                seed,
+                ..Default::default()
+            })
         };
+        options.sampler = seeded(7);
         let first = run(
             &mut session(&engine, Default::default()),
             &[5, 6, 7],
@@ -100,7 +103,7 @@ fn the_same_seed_draws_the_same_text_and_another_one_does_not() {
             &options,
         );
         assert_eq!(first.ids, again.ids);
-        options.sampler.seed = 8;
+        options.sampler = seeded(8);
         let other = run(
             &mut session(&engine, Default::default()),
             &[5, 6, 7],
@@ -116,10 +119,13 @@ fn sampled_text_does_not_depend_on_the_device() {
         return;
     }
     let mut options = greedy(48);
-    options.sampler.temperature = 0.9;
-    options.sampler.top_p = 0.9;
-    options.sampler.top_k = 50;
-    options.sampler.repeat_penalty = 1.1;
+    options.sampler = Some(SamplerParams {
+        temperature: 0.9,
+        top_p: 0.9,
+        top_k: 50,
+        repeat_penalty: 1.1,
+        ..SamplerParams::greedy()
+    });
     let texts: Vec<Vec<u32>> = devices()
         .into_iter()
         .map(|device| {
@@ -248,7 +254,10 @@ fn impossible_prompts_are_refused_with_the_numbers() {
         "{unknown}"
     );
     let mut hot = greedy(1);
-    hot.sampler.temperature = f32::NAN;
+    hot.sampler = Some(SamplerParams {
+        temperature: f32::NAN,
+        ..SamplerParams::greedy()
+    });
     assert!(matches!(refused(&[40], &hot), Error::Sampler(_)));
 }
 

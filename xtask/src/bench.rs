@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// As deputy takes it
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "0")]
     device: String,
     /// Repetitions within a run
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

@@ -10,7 +10,7 @@ use deputy::graph::CacheMode;
 use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, every_shader};
 use deputy::sampler::SamplerParams;
-use deputy::{DeviceChoice, GenerateOptions, LoadOptions, Routes, WeightFormat};
+use deputy::{DeviceChoice, Engine, GenerateOptions, LoadOptions, Routes, WeightFormat};
 
 /// Options of every command.
 #[derive(Args)]
@@ -145,21 +145,21 @@ pub(crate) struct Sampling {
     /// Tokens at most [default: until an end token or the end of the context]
     #[arg(short, long = "n-tokens", value_name = "N")]
     n: Option<usize>,
-    /// Divides the logits; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = SamplerParams::default().temperature)]
-    temp: f32,
-    /// How many of the likeliest tokens stay; 0 is all
-    #[arg(long, value_name = "K", default_value_t = SamplerParams::default().top_k)]
-    top_k: u32,
-    /// Probability that the tokens that stay make up together; 1 is all
-    #[arg(long, value_name = "P", default_value_t = SamplerParams::default().top_p)]
-    top_p: f32,
-    /// Least probability of a token that stays, as a part of the likeliest one's; 0 is none
-    #[arg(long, value_name = "P", default_value_t = SamplerParams::default().min_p)]
-    min_p: f32,
-    /// Lessens the logits of tokens that have come up; 1 leaves them
-    #[arg(long, value_name = "X", default_value_t = SamplerParams::default().repeat_penalty)]
-    repeat_penalty: f32,
+    /// Divides the logits; 0 always takes the likeliest token [default: the model's, else 0.8]
+    #[arg(long, value_name = "T")]
+    temp: Option<f32>,
+    /// How many of the likeliest tokens stay; 0 is all [default: the model's, else 40]
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
+    /// Probability that the tokens that stay make up together; 1 is all [default: the model's, else 0.95]
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Least probability of a token that stays, as a part of the likeliest one's; 0 is none [default: the model's, else 0.05]
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Lessens the logits of tokens that have come up; 1 leaves them [default: the model's, else 1]
+    #[arg(long, value_name = "X")]
+    repeat_penalty: Option<f32>,
     /// Ends the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
@@ -169,27 +169,35 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// The options of an answer, checked.
-    pub(crate) fn options(
-        &self,
-        global: &Global,
-    ) -> Result<GenerateOptions, deputy::sampler::Error> {
-        let sampler = SamplerParams {
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            seed: if self.temp == 0.0 { 0 } else { global.seed() },
-        };
-        sampler.validate()?;
-        Ok(GenerateOptions {
+    /// Refuses what no model could do.
+    pub(crate) fn check(&self) -> Result<(), deputy::sampler::Error> {
+        self.over(SamplerParams::default()).validate()
+    }
+
+    /// The options of an answer: what was asked for, and the model's own for the rest.
+    pub(crate) fn options(&self, global: &Global, engine: &Engine) -> GenerateOptions {
+        let mut sampler = self.over(engine.config().sampler);
+        if !sampler.is_greedy() {
+            sampler.seed = global.seed();
+        }
+        GenerateOptions {
             max_tokens: self.n,
-            sampler,
+            sampler: Some(sampler),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             ..Default::default()
-        })
+        }
+    }
+
+    fn over(&self, model: SamplerParams) -> SamplerParams {
+        SamplerParams {
+            temperature: self.temp.unwrap_or(model.temperature),
+            top_k: self.top_k.unwrap_or(model.top_k),
+            top_p: self.top_p.unwrap_or(model.top_p),
+            min_p: self.min_p.unwrap_or(model.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(model.repeat_penalty),
+            seed: 0,
+        }
     }
 }
 

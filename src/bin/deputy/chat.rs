@@ -4,7 +4,6 @@ mod prompt;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use deputy::tokenizer::{Message, RenderOptions};
 use deputy::{Engine, GenerateOptions, Generation, Piece, Session, SessionOptions, StopReason};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use crate::args::{Global, Sampling};
 use crate::failure::Failure;
 use crate::interrupt::Guard;
+use crate::model::Given;
 use crate::{model, output, text};
 use prompt::{Line, Prompt};
 
@@ -26,8 +26,8 @@ Examples:
   deputy chat model.gguf -s 'Answer in one sentence.' --temp 0.3
   deputy chat model.gguf -p 'Why is the sky blue?' --json")]
 pub(crate) struct Args {
-    /// A Hugging Face folder or a .gguf file
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// What the model is told before the conversation
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
@@ -50,14 +50,13 @@ const HELP: &str = "\
 Ctrl-C stops an answer. A line that ends with \\ goes on in the next one.";
 
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
-    let path = model::path(&args.model, "chat")?;
-    let options = args.sampling.options(global)?;
-    let engine = model::load(path, global).await?;
+    args.sampling.check()?;
+    let engine = args.model.load("chat", global).await?;
     engine.tokenizer()?;
     let mut chat = Chat {
         session: model::session(&engine, SessionOptions::default(), global).await?,
         messages: vec![],
-        options,
+        options: args.sampling.options(global, &engine),
         render: RenderOptions {
             extra: args.set.iter().cloned().collect(),
             ..Default::default()

@@ -16,6 +16,7 @@ pub(crate) enum Failure {
     #[cfg(feature = "fit")]
     #[error(transparent)]
     Fit(#[from] deputy::fit::Error),
+    #[cfg(not(feature = "default-model"))]
     #[error(
         "no MODEL was given; pass a Hugging Face folder or a .gguf file, for example: deputy {command} path/to/model"
     )]
@@ -84,7 +85,9 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted => 130,
-            Self::NoModel { .. } | Self::Option { .. } | Self::NoPrompt { .. } => 2,
+            #[cfg(not(feature = "default-model"))]
+            Self::NoModel { .. } => 2,
+            Self::Option { .. } | Self::NoPrompt { .. } => 2,
             Self::Engine(
                 deputy::Error::Sampler(_)
                 | deputy::Error::Branch(branch::Error::Effort { .. })

@@ -10,6 +10,7 @@ use crate::args::{self, Global, Sampling};
 use crate::batch::{self, Batch};
 use crate::failure::Failure;
 use crate::interrupt::Guard;
+use crate::model::Given;
 use crate::{model, output};
 
 /// Continues a text.
@@ -28,8 +29,8 @@ Examples:
 \"drafted\", \"accepted\", \"cache\"}, and \"routes\" for a model with routers; stop is eos, stop, length, context_full or cancelled. With --prompts it gives one such object a line, in the order \
 of the prompts, each with its \"prompt\" and without \"cache\".")]
 pub(crate) struct Args {
-    /// A Hugging Face folder or a .gguf file
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// The text to continue; - or nothing reads standard input
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
@@ -57,16 +58,16 @@ pub(crate) struct Args {
 const BATCH: u32 = 8;
 
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
-    let path = model::path(&args.model, "generate")?;
-    let mut options = args.sampling.options(global)?;
+    args.sampling.check()?;
     if let Some(file) = &args.prompts {
-        let engine = model::load(path, global).await?;
+        let engine = args.model.load("generate", global).await?;
         let batch = Batch {
             file,
             n_sequences: args.batch.unwrap_or(BATCH),
             plain: args.plain,
             ids: args.ids,
         };
+        let options = args.sampling.options(global, &engine);
         return batch::run(&batch, &engine, options, global).await;
     }
     if args.prompt.is_none() && args.prompt_ids.is_empty() && io::stdin().is_terminal() {
@@ -74,7 +75,8 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
             "there is nothing to continue; pass -p TEXT or --prompt-ids 1,2,3, or pipe a text in";
         return Err(Failure::NoPrompt { what });
     }
-    let engine = model::load(path, global).await?;
+    let engine = args.model.load("generate", global).await?;
+    let mut options = args.sampling.options(global, &engine);
     let prompt = prompt(args, &engine)?;
     let mut session = model::session(&engine, SessionOptions::default(), global).await?;
     let guard = Guard::new();

@@ -3,7 +3,6 @@
 mod sidecar;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use deputy::branch::{Settings, Sidecar};
 use deputy::file::{ElementType, Metadata, ModelFile, TensorInfo};
@@ -15,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::{model, output};
+use crate::model::Given;
+use crate::output;
 
 /// Shows a model's configuration, tensors and memory needs without loading it.
 #[derive(clap::Args)]
@@ -24,18 +24,17 @@ Examples:
   deputy inspect path/to/model
   deputy inspect model.gguf --ctx 32768 --tensors")]
 pub(crate) struct Args {
-    /// A Hugging Face folder or a .gguf file
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// List every tensor
     #[arg(long)]
     tensors: bool,
 }
 
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
-    let path = model::path(&args.model, "inspect")?;
-    let file = ModelFile::open_path(path).await?;
+    let file = args.model.open("inspect").await?;
     // A model that cannot be run is shown as far as that goes; then comes the error.
-    let opened = match open(path, global).await {
+    let opened = match open(&args.model, global).await {
         Ok((model, branches)) => {
             let limit = model.config.n_ctx;
             if let Some(found) = global.ctx.filter(|&n_ctx| n_ctx > limit) {
@@ -54,8 +53,8 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
 }
 
 /// A model with its branches, from files of its own: what they add is not among the model's tensors.
-async fn open(path: &Path, global: &Global) -> Result<(Model, Option<Settings>), Failure> {
-    let mut file = ModelFile::open_path(path).await?;
+async fn open(given: &Given, global: &Global) -> Result<(Model, Option<Settings>), Failure> {
+    let mut file = given.open("inspect").await?;
     Ok(deputy::open_model(&mut file, global.dense).await?)
 }
 

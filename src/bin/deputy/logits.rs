@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::interrupt::Unfinished;
+use crate::model::Given;
 use crate::{interrupt, model, output};
 
 /// Computes the logits of every position of a list of tokens.
@@ -25,8 +26,8 @@ Examples:
 --out writes the f32 tensor `logits` [n, vocab_size]; \
 --json gives the last position's as {\"top\": [[id, logit], ...]}.")]
 pub(crate) struct Args {
-    /// A Hugging Face folder or a .gguf file
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// The tokens
     #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = args::id, required = true)]
     ids: Vec<u32>,
@@ -42,8 +43,7 @@ pub(crate) struct Args {
 const PIECE: usize = 64 << 20;
 
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
-    let path = model::path(&args.model, "logits --ids 1,2,3")?;
-    let engine = model::load(path, global).await?;
+    let engine = args.model.load("logits --ids 1,2,3", global).await?;
     if args.ids.len() > engine.n_ctx() as usize {
         return Err(Failure::Engine(deputy::Error::PromptTooLong {
             found: args.ids.len(),

@@ -31,21 +31,24 @@ use failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
+  deputy
   deputy chat path/to/SmolLM2-360M-Instruct
   deputy chat model.gguf -s 'You are a pirate.' -p 'Who are you?'
   deputy generate model.gguf -p 'Once upon a time' -n 100 --temp 0
   deputy bench path/to/model --weights q4 --device cpu
   deputy devices
 
-MODEL is a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a .gguf file.
+MODEL is a Hugging Face folder (config.json, model.safetensors, tokenizer.json) or a .gguf file; without it
+the small model that is compiled in is used.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
 
 /// Runs language models on any GPU through WebGPU, and on the CPU.
 #[derive(Parser)]
-#[command(name = "deputy", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "deputy", version, after_help = EXAMPLES)]
 struct Cli {
+    /// Without one: chat with the model that is compiled in
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     #[command(flatten)]
     global: Global,
 }
@@ -79,7 +82,11 @@ struct CompletionsArgs {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if cli.command.is_none() {
+        // As if it had been typed behind the options.
+        cli = Cli::parse_from(std::env::args_os().chain(["chat".into()]));
+    }
     output::install_logger(cli.global.verbose);
     match pollster::block_on(run(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,7 +97,7 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli) -> Result<(), Failure> {
     interrupt::install()?;
     let global = &cli.global;
-    match &cli.command {
+    match cli.command.as_ref().expect("chat is a command") {
         Command::Chat(args) => chat::run(args, global).await,
         Command::Generate(args) => generate::run(args, global).await,
         Command::Logits(args) => logits::run(args, global).await,

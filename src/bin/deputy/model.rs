@@ -10,33 +10,65 @@ use crate::args::Global;
 use crate::failure::Failure;
 use crate::output;
 
-/// The path of the model, or how to give one.
-pub(crate) fn path<'a>(
-    model: &'a Option<PathBuf>,
-    command: &'static str,
-) -> Result<&'a Path, Failure> {
-    model.as_deref().ok_or(Failure::NoModel { command })
+/// The model that a command was given, or the one that is compiled in.
+#[derive(clap::Args)]
+pub(crate) struct Given {
+    /// A Hugging Face folder or a .gguf file [default: the model that is compiled in]
+    #[arg(value_name = "MODEL")]
+    path: Option<PathBuf>,
 }
 
-/// Loads a model, with a bar.
-pub(crate) async fn load(path: &Path, global: &Global) -> Result<Engine, Failure> {
-    load_with(path, global, global.ctx).await
+impl Given {
+    /// Opens it. `command` is what a person would type in front of a path.
+    #[cfg_attr(
+        feature = "default-model",
+        expect(unused_variables, reason = "there is always a model")
+    )]
+    pub(crate) async fn open(&self, command: &'static str) -> Result<ModelFile, Failure> {
+        let Some(path) = &self.path else {
+            #[cfg(feature = "default-model")]
+            return Ok(deputy::default_model().await?);
+            #[cfg(not(feature = "default-model"))]
+            return Err(Failure::NoModel { command });
+        };
+        Ok(ModelFile::open_path(path).await?)
+    }
+
+    /// Loads it, with a bar.
+    pub(crate) async fn load(
+        &self,
+        command: &'static str,
+        global: &Global,
+    ) -> Result<Engine, Failure> {
+        self.load_with(command, global, global.ctx).await
+    }
+
+    /// Loads it with a context of `n_ctx` positions, with a bar.
+    pub(crate) async fn load_with(
+        &self,
+        command: &'static str,
+        global: &Global,
+        n_ctx: Option<u32>,
+    ) -> Result<Engine, Failure> {
+        load_opened(self.open(command).await?, global, n_ctx).await
+    }
 }
 
-/// Loads a model with a context of `n_ctx` positions, with a bar.
+/// Loads the model at a path with a context of `n_ctx` positions, with a bar.
 pub(crate) async fn load_with(
     path: &Path,
     global: &Global,
     n_ctx: Option<u32>,
 ) -> Result<Engine, Failure> {
-    let start = Instant::now();
-    let file = ModelFile::open_path(path).await?;
-    log::debug!(
-        "{}: {} tensors found in {:.2?}",
-        file.name,
-        file.tensors.len(),
-        start.elapsed()
-    );
+    load_opened(ModelFile::open_path(path).await?, global, n_ctx).await
+}
+
+async fn load_opened(
+    file: ModelFile,
+    global: &Global,
+    n_ctx: Option<u32>,
+) -> Result<Engine, Failure> {
+    log::debug!("{}: {} tensors", file.name, file.tensors.len());
     let options = LoadOptions {
         n_ctx,
         ..global.load_options()

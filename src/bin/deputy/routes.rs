@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::interrupt::Unfinished;
+use crate::model::Given;
 use crate::{interrupt, model, output, text};
 
 /// Shows the path that each token of a text takes through the layers.
@@ -25,8 +26,8 @@ Examples:
 
 --json gives {\"tokens\": [{\"id\", \"text\", \"layers\": [\"ff\", \"ls\", ...]}, ...], \"routes\": {...}}.")]
 pub(crate) struct Args {
-    /// A Hugging Face folder or a .gguf file, with a sidecar
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// The text; - reads standard input
     #[arg(
         short,
@@ -57,11 +58,10 @@ struct Token {
 }
 
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
-    let path = model::path(&args.model, "routes -p TEXT")?;
-    let engine = model::load(path, global).await?;
+    let engine = args.model.load("routes -p TEXT", global).await?;
     if !engine.model().graph.is_routed() {
         return Err(Failure::NoRouters {
-            model: path.display().to_string(),
+            model: engine.name().to_owned(),
             dense: global.dense,
         });
     }

@@ -4,14 +4,14 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use deputy::file::ModelFile;
 use deputy::model::Config;
 use deputy::tokenizer::{ChatTemplate, FALLBACK, Message, RenderOptions, Tokenizer, encode_chat};
 use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::{model, output};
+use crate::model::Given;
+use crate::output;
 
 /// Prints the token ids of a text.
 #[derive(clap::Args)]
@@ -22,8 +22,8 @@ Examples:
 
 --json gives {\"ids\": [...]}.")]
 pub(crate) struct TokenizeArgs {
-    /// A Hugging Face folder or a .gguf file
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// The text; - reads standard input
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
@@ -39,7 +39,7 @@ pub(crate) struct TokenizeArgs {
 }
 
 pub(crate) async fn tokenize(args: &TokenizeArgs, global: &Global) -> Result<(), Failure> {
-    let (tokenizer, _) = open(model::path(&args.model, "tokenize")?).await?;
+    let (tokenizer, _) = open(&args.model, "tokenize").await?;
     let text = match args.prompt.as_str() {
         "-" => read(Path::new("-"))?,
         text => text.to_owned(),
@@ -75,8 +75,8 @@ Example:
 
 --json gives {\"text\": \"...\", \"ids\": [...]}.")]
 pub(crate) struct TemplateArgs {
-    /// A Hugging Face folder or a .gguf file
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// A JSON file with the list of messages, each with `role` and `content`; - reads standard input
     #[arg(long, value_name = "FILE")]
     messages: PathBuf,
@@ -89,7 +89,7 @@ pub(crate) struct TemplateArgs {
 }
 
 pub(crate) async fn template(args: &TemplateArgs, global: &Global) -> Result<(), Failure> {
-    let (tokenizer, template) = open(model::path(&args.model, "template --messages FILE")?).await?;
+    let (tokenizer, template) = open(&args.model, "template --messages FILE").await?;
     let file = args.messages.display().to_string();
     let json = |cause| Failure::Json {
         file: file.clone(),
@@ -126,8 +126,8 @@ pub(crate) fn variable(text: &str) -> Result<(String, Value), String> {
 const MAX_VOCAB_SIZE: u32 = 2_000_000;
 
 /// A model's tokenizer and template. Files of a model that cannot be run have them too.
-async fn open(path: &Path) -> Result<(Tokenizer, ChatTemplate), Failure> {
-    let file = ModelFile::open_path(path).await?;
+async fn open(given: &Given, command: &'static str) -> Result<(Tokenizer, ChatTemplate), Failure> {
+    let file = given.open(command).await?;
     let vocab_size = Config::read(&file).map_or(MAX_VOCAB_SIZE, |config| config.vocab_size);
     let tokenizer =
         deputy::tokenizer(&file, vocab_size)?.ok_or_else(|| deputy::Error::NoTokenizer {

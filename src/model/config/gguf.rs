@@ -4,6 +4,7 @@ use super::{Config, Layout, RopeScaling, checked_scaling};
 use crate::file::gguf::Metadata;
 use crate::file::{self, ModelFile};
 use crate::model::{ARCHITECTURES, Architecture, Error};
+use crate::sampler::SamplerParams;
 
 pub(super) fn read(file: &ModelFile, metadata: &Metadata) -> Result<Config, Error> {
     let keys = Keys {
@@ -83,6 +84,7 @@ pub(super) fn read(file: &ModelFile, metadata: &Metadata) -> Result<Config, Erro
         mlp_bias: None,
         bos: metadata.get_u32("tokenizer.ggml.bos_token_id")?,
         eos,
+        sampler: SamplerParams::default(),
     }
     .checked(&file.name, |field| {
         keys.name(match field {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Config, Layout, RopeScaling, checked_scaling};
 use crate::file::HuggingFace;
 use crate::model::{ARCHITECTURES, Architecture, Error};
+use crate::sampler::{self, SamplerParams};
 
 pub(super) fn read(folder: &str, metadata: &HuggingFace) -> Result<Config, Error> {
     let config = Json::new(format!("{folder}/config.json"), &metadata.config);
@@ -61,6 +62,9 @@ pub(super) fn read(folder: &str, metadata: &HuggingFace) -> Result<Config, Error
         mlp_bias: Some(config.flag("mlp_bias")?.unwrap_or(false)),
         bos: config.ids("bos_token_id")?.first().copied(),
         eos,
+        sampler: generation
+            .as_ref()
+            .map_or(Ok(SamplerParams::default()), sampler)?,
     }
     .checked(&config.file, |field| {
         match field {
@@ -76,6 +80,36 @@ pub(super) fn read(folder: &str, metadata: &HuggingFace) -> Result<Config, Error
         }
         .to_owned()
     })
+}
+
+/// What `generation_config.json` says of drawing tokens, and our own defaults for what it leaves out.
+fn sampler(generation: &Json<'_>) -> Result<SamplerParams, Error> {
+    if generation.flag("do_sample")? == Some(false) {
+        return Ok(SamplerParams::greedy());
+    }
+    let default = SamplerParams::default();
+    let number = |key, default: f32| -> Result<f32, Error> {
+        Ok(generation.number(key)?.map_or(default, |x| x as f32))
+    };
+    let sampler = SamplerParams {
+        temperature: number("temperature", default.temperature)?,
+        top_k: generation.uint("top_k")?.unwrap_or(default.top_k),
+        top_p: number("top_p", default.top_p)?,
+        min_p: number("min_p", default.min_p)?,
+        repeat_penalty: number("repetition_penalty", default.repeat_penalty)?,
+        seed: 0,
+    };
+    match sampler.validate() {
+        Ok(()) => Ok(sampler),
+        Err(sampler::Error::Setting { name, expected, .. }) => {
+            let key = match name {
+                "repeat_penalty" => "repetition_penalty",
+                name => name,
+            };
+            Err(generation.invalid(key, expected))
+        }
+        Err(other) => unreachable!("{other}"),
+    }
 }
 
 fn architecture(config: &Json<'_>) -> Result<Architecture, Error> {

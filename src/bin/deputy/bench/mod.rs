@@ -6,7 +6,6 @@ mod report;
 mod work;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use deputy::sampler::SamplerParams;
@@ -14,6 +13,7 @@ use deputy::{Engine, GenerateOptions, MAX_ROWS, Session, SessionOptions};
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::model::Given;
 use crate::{model, output};
 use report::Report;
 use work::{Step, Work};
@@ -31,8 +31,8 @@ Examples:
   deputy bench model.gguf --weights q4 -p 512 -n 128 -d 4096 -o csv
   deputy bench model.gguf --profile")]
 pub(crate) struct Args {
-    /// A Hugging Face folder or a .gguf file
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: Given,
     /// Tokens of the prompt; 0 leaves the test out
     #[arg(short = 'p', long, value_name = "N", default_value_t = 512)]
     n_prompt: u32,
@@ -68,12 +68,14 @@ enum Format {
 
 pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let start = Instant::now();
-    let path = model::path(&args.model, "bench")?;
     let n_ctx = args
         .depth
         .saturating_add(args.n_prompt.max(args.n_gen.saturating_add(1)))
         .max(1);
-    let engine = model::load_with(path, global, Some(global.ctx.unwrap_or(n_ctx))).await?;
+    let engine = args
+        .model
+        .load_with("bench", global, Some(global.ctx.unwrap_or(n_ctx)))
+        .await?;
     if n_ctx > engine.n_ctx() {
         return Err(Failure::Option {
             option: "--ctx",
@@ -188,7 +190,7 @@ async fn decode(session: &mut Session, args: &Args, global: &Global) -> Result<T
     let options = |n: u32| GenerateOptions {
         // The first token belongs to the prefill.
         max_tokens: Some(n as usize + 1),
-        sampler: SamplerParams::greedy(),
+        sampler: Some(SamplerParams::greedy()),
         ignore_eos: true,
         ..Default::default()
     };
