@@ -18,7 +18,15 @@ fn without_arguments_the_program_talks() {
 
 #[test]
 fn commands_without_a_model_take_the_one_that_is_compiled_in() {
-    let routes = cpu(&["routes", "-p", "Once upon a time there was a dog", "--json"]).json();
+    let routes = cpu(&[
+        "routes",
+        "-p",
+        "Hello, how are you today?",
+        "--effort",
+        "0.3",
+        "--json",
+    ])
+    .json();
     let compute = routes["routes"]["compute"].as_f64().unwrap();
     assert!(compute < 1.0, "{routes}");
     let inspected = cpu(&["inspect", "--json"]).json();
