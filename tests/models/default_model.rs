@@ -96,10 +96,10 @@ fn n_right(engine: &Engine, cases: &[Case], routes: &Routes) -> usize {
 }
 
 /// What is claimed of it: 85 % right when dense, at most 3 points less when routed as by default. `answers` of
-/// `training/` measures both on the whole set; here every fourth case must do as well.
+/// `training/` measures both on the whole set; here every third case must do as well.
 #[test]
 fn it_answers_what_it_was_not_trained_on() {
-    let cases: Vec<Case> = cases().into_iter().step_by(4).collect();
+    let cases: Vec<Case> = cases().into_iter().step_by(3).collect();
     assert!(cases.len() >= 100, "{}", cases.len());
     // On the GPU where there is one: in a test's build the CPU takes minutes.
     let engine = engine(LoadOptions {

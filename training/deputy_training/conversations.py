@@ -40,10 +40,24 @@ class Part:
     turns: list[tuple[str, str]]
     check: Check
 
+    def said(self) -> list[str]:
+        """What the user says, without what `typed` may change."""
+        return [user.lower().strip("?.! ") for user, _ in self.turns]
+
     def held_out(self) -> bool:
-        """Whether it is kept from training."""
-        said = "\n".join(user.lower().strip("?.! ") for user, _ in self.turns)
-        return hashlib.sha256(said.encode()).digest()[0] % HELD_OUT == 0
+        """Whether it is a case to test on."""
+        return is_held_out(self.said())
+
+    def trains(self) -> bool:
+        """Whether it may be trained on: not where any of its turns, or of their runs, is a case to test on."""
+        said = self.said()
+        n = len(said)
+        return not any(is_held_out(said[i:j]) for i in range(n) for j in range(i + 1, n + 1))
+
+
+def is_held_out(said: list[str]) -> bool:
+    """Whether these turns of a user, as a part of their own, are held out."""
+    return hashlib.sha256("\n".join(said).encode()).digest()[0] % HELD_OUT == 0
 
 
 def one(family: str, rng: random.Random, question: str, answer: str, check: Check) -> Part:
@@ -364,7 +378,7 @@ def about_me(rng: random.Random) -> Part:
     if rng.random() < 0.3:
         between = rng.choice([small_talk, capital_of, colour, opposite])(rng)
         # What is held out stays held out, and the name of another may not come between.
-        if len(between.turns) == 1 and not between.held_out():
+        if len(between.turns) == 1 and between.trains():
             turns.append(between.turns[0])
     _, _, q, answer, word = facts[rng.choice(kinds)]
     question = pick(rng, f"{q}?")
@@ -418,7 +432,7 @@ def repeat(rng: random.Random) -> Part:
 
 def again(rng: random.Random) -> Part:
     first = rng.choice([capital_of, colour, opposite, how_many, job])(rng)
-    if len(first.turns) > 1 or first.held_out():
+    if len(first.turns) > 1 or not first.trains():
         return again(rng)
     user, answer = first.turns[0]
     then = pick(
@@ -447,7 +461,7 @@ def conversation(rng: random.Random, source: Iterator[Part]) -> list[dict[str, s
     """A conversation of one to five parts, none of them held out."""
     said = [{"role": "system", "content": rng.choice(tables.SYSTEMS)}] if rng.random() < 0.15 else []
     for _ in range(rng.choice([1, 1, 2, 2, 3, 4, 5])):
-        part = next(p for p in source if not p.held_out())
+        part = next(p for p in source if p.trains())
         said += messages(part)
     return said
 
@@ -463,7 +477,7 @@ def held_out(n: int, seed: int) -> list[dict]:
     found: dict[str, dict[str, Part]] = {}
     for part, _ in zip(parts(rng), range(400 * n), strict=False):
         if part.held_out():
-            said = "\n".join(user.lower() for user, _ in part.turns)
+            said = "\n".join(part.said())
             found.setdefault(part.family, {}).setdefault(said, part)
     queues = {family: list(of.values()) for family, of in sorted(found.items())}
     chosen: list[Part] = []

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import random
 from pathlib import Path
 
 import torch
@@ -116,8 +115,6 @@ def baselines(routed: Routed, found: dict[str, float]) -> dict[str, Decision]:
     random_tokens = Decision(
         "shares", shares=(min(1, part), min(1, part), 0.0), generator=torch.Generator().manual_seed(1)
     )
-    order = list(range(first, n_layers))
-    random.Random(1).shuffle(order)
     wanted = (1 - found["compute"]) * n_layers
     branches, saved = [("f", "f")] * n_layers, 0.0
     for n in reversed(range(first, n_layers)):
@@ -125,8 +122,3 @@ def baselines(routed: Routed, found: dict[str, float]) -> dict[str, Decision]:
             branches[n] = ("l", "l")
             saved += saved_by_low
     return {"random tokens": random_tokens, "fixed layers": Decision("list", branches=branches)}
-
-
-def held_out(files: list[Path]) -> str:
-    """The part of each text that is not trained on."""
-    return "".join(text.read_texts(files)[1])
