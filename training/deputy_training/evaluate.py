@@ -18,9 +18,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--n-windows", type=int, default=1 << 30)
     parser.add_argument("--routes", action="store_true", help="print each token's branches, as `deputy routes` does")
-    parser.add_argument(
-        "--baselines", action="store_true", help="beside each effort: random tokens and fixed layers at its compute"
-    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,10 +49,6 @@ def run(args: argparse.Namespace) -> None:
                 continue
             found = score(routed, batches)
         print(json.dumps({"effort": effort} | found), flush=True)
-        if args.baselines and effort != 1:
-            for name, other in baselines(routed, found).items():
-                with torch.no_grad(), routed.deciding(other):
-                    print(json.dumps({"effort": effort, "baseline": name} | score(routed, batches)), flush=True)
 
 
 def windows(tokenizer, first: list[int], read: str, n: int) -> list[torch.Tensor]:
@@ -104,21 +97,3 @@ def letters(routed: Routed) -> list[str]:
         of = zip(*(m[0, :, 0].tolist() for m in (route.attention_full, route.ffn_full, route.ffn_kept)), strict=True)
         columns.append([("f" if a else "l") + ("f" if f else "l" if kept else "s") for a, f, kept in of])
     return [" ".join(of) for of in zip(*columns, strict=True)]
-
-
-def baselines(routed: Routed, found: dict[str, float]) -> dict[str, Decision]:
-    """Routing without a router at the compute share that was found: tokens at random, and the last layers low for all."""
-    n_layers, first = len(routed.routes), routed.dense_layers
-    a_full, a_low, f_full, f_low = routed.costs()
-    saved_by_low = (a_full - a_low) + (f_full - f_low)
-    part = (1 - found["compute"]) * n_layers / ((n_layers - first) * saved_by_low)
-    random_tokens = Decision(
-        "shares", shares=(min(1, part), min(1, part), 0.0), generator=torch.Generator().manual_seed(1)
-    )
-    wanted = (1 - found["compute"]) * n_layers
-    branches, saved = [("f", "f")] * n_layers, 0.0
-    for n in reversed(range(first, n_layers)):
-        if saved + saved_by_low <= wanted + saved_by_low / 2:
-            branches[n] = ("l", "l")
-            saved += saved_by_low
-    return {"random tokens": random_tokens, "fixed layers": Decision("list", branches=branches)}

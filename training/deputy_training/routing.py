@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -104,16 +104,11 @@ class Decision:
     """How tokens find their branches."""
 
     mode: str = "full"
-    """`full`, `low`, `router` (hard), `train` (hard with noise, gradients of the soft choice), `shares` or `list`."""
+    """`full`, `low`, `router` (hard), or `train` (hard with noise, gradients of the soft choice)."""
     offsets: torch.Tensor | None = None
     """Added to the logits of the full branches: `[batch, 2]` or `[2]`, attention and FFN."""
     noise: float = 1.0
     """Part of the Gumbel noise, for `train`."""
-    shares: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Low attention, low FFN, skipped FFN of the tokens at random, for `shares`."""
-    branches: list[tuple[str, str]] = field(default_factory=list)
-    """`f`, `l` or `s` of attention and FFN for each layer, for `list`."""
-    generator: torch.Generator | None = None
 
 
 class Routed(nn.Module):
@@ -173,7 +168,7 @@ class Routed(nn.Module):
             x = args[0] if args else kwargs["hidden_states"]
             route, decision = self.routes[n], self.decision
             route.attention_full = route.ffn_full = route.ffn_kept = route.logits = None
-            if decision.mode == "full" or n < self.dense_layers and decision.mode not in ("low", "list"):
+            if decision.mode == "full" or n < self.dense_layers and decision.mode != "low":
                 return
             route.attention_full, route.ffn_full, route.ffn_kept = self._masks(n, x)
 
@@ -192,23 +187,14 @@ class Routed(nn.Module):
         one, zero = torch.ones(shape, device=x.device), torch.zeros(shape, device=x.device)
         if decision.mode == "low":
             return zero, zero, one
-        if decision.mode == "list":
-            a, f = decision.branches[n]
-            return (one if a == "f" else zero), (one if f == "f" else zero), (zero if f == "s" else one)
-        if decision.mode == "shares":
-            draw = torch.rand((2, *shape), generator=decision.generator).to(x.device)
-            low, ffn_low, skip = decision.shares
-            attention = (draw[0] >= low).float()
-            ffn, kept = (draw[1] >= ffn_low + skip).float(), ((draw[1] < ffn_low) | (draw[1] >= ffn_low + skip)).float()
-        else:
-            logits = self.routers[n](x)
-            self.routes[n].logits = logits
-            offsets = decision.offsets if decision.offsets is not None else torch.zeros(2, device=x.device)
-            offsets = offsets.reshape(-1, 1, 2)
-            a = torch.stack([logits[..., 0] + offsets[..., 0], logits[..., 1]], -1)
-            f = torch.stack([logits[..., 2] + offsets[..., 1], logits[..., 3], logits[..., 4]], -1)
-            a, f = self._choice(a), self._choice(f)
-            attention, ffn, kept = a[..., :1], f[..., :1], 1 - f[..., 2:]
+        logits = self.routers[n](x)
+        self.routes[n].logits = logits
+        offsets = decision.offsets if decision.offsets is not None else torch.zeros(2, device=x.device)
+        offsets = offsets.reshape(-1, 1, 2)
+        a = torch.stack([logits[..., 0] + offsets[..., 0], logits[..., 1]], -1)
+        f = torch.stack([logits[..., 2] + offsets[..., 1], logits[..., 3], logits[..., 4]], -1)
+        a, f = self._choice(a), self._choice(f)
+        attention, ffn, kept = a[..., :1], f[..., :1], 1 - f[..., 2:]
         first = (torch.arange(x.shape[1], device=x.device) < self.dense_tokens).reshape(1, -1, 1)
         return tuple(torch.where(first, one, mask) for mask in (attention, ffn, kept))
 
