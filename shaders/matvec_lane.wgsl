@@ -22,19 +22,28 @@ fn matvec_lane(
     if group >= arm.outs {
         return; // Uniform: every invocation of the workgroup leaves.
     }
-    let first = group + lid * OUTS;
+    make_outs(lid, wg.z, arm, group + lid * OUTS);
+}
+
+// In a function of its own, so that a workgroup which leaves does not first set its arrays to zero.
+fn make_outs(lid: u32, row: u32, arm: Arm, first: u32) {
+    // Found once: what an arm's rows of w are is not free.
+    var weights: array<u32, MAX_OUTS>;
+    for (var i = 0u; i < OUTS; i += 1u) {
+        weights[i] = weight_row(arm, first + i);
+    }
     var sums: array<f32, MAX_OUTS>;
     for (var block = 0u; block < arm.blocks; block += 1u) {
         for (var side = 0u; side < SIDES; side += 1u) {
-            let values = x_block(lid, wg.z, side, block);
+            let values = x_block(lid, row, side, block);
             let values_sum = sum_32(values);
             for (var i = side; i < OUTS; i += SIDES) {
-                sums[i] += block_dot(weight_row(arm, first + i), block, values, values_sum);
+                sums[i] += block_dot(weights[i], block, values, values_sum);
             }
         }
     }
     let scale = input_scale(lid);
     for (var i = 0u; i < OUTS; i += 2u) {
-        store(arm, wg.z, first + i, scale * vec2(sums[i], sums[i + 1u]));
+        store(arm, row, first + i, scale * vec2(sums[i], sums[i + 1u]));
     }
 }

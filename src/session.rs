@@ -31,7 +31,7 @@ use crate::plan::{Held, MAX_BINDING, Plan, Settings, Size, lower};
 use crate::sampler::SamplerParams;
 
 /// What a session is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionOptions {
     /// Sequences that it holds at a time, each with a cache of the engine's context.
     pub n_sequences: u32,
@@ -45,9 +45,12 @@ pub struct SessionOptions {
     /// computed in vain. [`RUN_AHEAD`] where `None`, and 1 on software adapters, where nothing is
     /// gained: the steps and the host share the processor. The CPU takes one at a time.
     pub run_ahead: Option<u32>,
-    /// Tokens of an answer that are drafted on the low-rank path before the others verify them in one step, at
-    /// most [`MAX_DRAFTS`]; 0 for none, as for a model without low-rank branches. No answer depends on it.
+    /// Tokens of an answer that the model drafts at [`draft_effort`](Self::draft_effort), before the session's own
+    /// routes verify them in one step; at most [`MAX_DRAFTS`], 0 for none, as for a model without low-rank branches.
+    /// No answer depends on it.
     pub speculate: u32,
+    /// How much the router lets drafts compute, 0 to 1. No answer depends on it either.
+    pub draft_effort: f32,
 }
 
 impl Default for SessionOptions {
@@ -58,6 +61,7 @@ impl Default for SessionOptions {
             max_rows: MAX_ROWS,
             run_ahead: None,
             speculate: 0,
+            draft_effort: 0.0,
         }
     }
 }
@@ -85,6 +89,8 @@ pub struct Session {
     samplers: Vec<Sampler>,
     /// How branches are decided, as the device reads it; empty for a model without routers.
     routing: Vec<u32>,
+    /// As `routing`, for drafts.
+    draft_routing: Vec<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -107,7 +113,7 @@ impl Engine {
     /// Starts a session.
     ///
     /// # Errors
-    /// Where its buffers cannot be allocated.
+    /// Where its buffers cannot be allocated, or the effort of drafts is none.
     pub async fn session(&self, options: SessionOptions) -> Result<Session, Error> {
         let options = SessionOptions {
             n_sequences: options.n_sequences.max(1),
@@ -180,9 +186,11 @@ impl Engine {
             samplers: vec![sampler(&SamplerParams::greedy()); settings.n_sequences as usize],
             settings,
             routing: vec![],
+            draft_routing: vec![],
         };
         session.write_constants();
         if session.engine.model().graph.is_routed() {
+            session.draft_routing = session.routing_of(&Routes::Effort(options.draft_effort))?;
             session.set_routes(&Routes::default())?;
         }
         Ok(session)

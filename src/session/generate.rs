@@ -103,7 +103,7 @@ pub struct Generation {
     pub n_reused: usize,
     /// Steps that were computed in vain, past the one that ended it.
     pub n_dropped: usize,
-    /// Tokens that the low-rank path drafted; see [`super::SessionOptions::speculate`].
+    /// Tokens that were drafted; see [`super::SessionOptions::speculate`].
     pub n_drafted: usize,
     /// How many of them were right.
     pub n_accepted: usize,
@@ -152,6 +152,7 @@ impl Session {
         let engine = self.engine.clone();
         self.samplers[0] = sampler(&self.drawing(options));
         self.write_samplers();
+        self.write_routing(); // An answer that was dropped may have left that of its drafts.
 
         let n_reused = self.reuse(0, prompt);
         let mut answer = Answer::new(&engine, options, prompt.len(), n_reused, start);

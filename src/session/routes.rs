@@ -207,6 +207,13 @@ impl Session {
     /// # Errors
     /// [`Error::Routes`], which also says so where the model has no routers.
     pub fn set_routes(&mut self, routes: &Routes) -> Result<(), Error> {
+        self.routing = self.routing_of(routes)?;
+        self.write_routing();
+        Ok(())
+    }
+
+    /// What the device reads of a way to decide branches.
+    pub(super) fn routing_of(&self, routes: &Routes) -> Result<Vec<u32>, Error> {
         let graph = &self.engine.model().graph;
         let Some(branches) = self.engine.branches().filter(|_| graph.is_routed()) else {
             return Err(Error::Routes {
@@ -215,9 +222,7 @@ impl Session {
                 found: "none".to_owned(),
             });
         };
-        self.routing = routes.words(graph.cache_dims().len(), &branches.effort)?;
-        self.write_routing();
-        Ok(())
+        routes.words(graph.cache_dims().len(), &branches.effort)
     }
 
     pub(super) fn write_routing(&mut self) {
@@ -225,6 +230,12 @@ impl Session {
             let bytes = bytemuck::cast_slice(&self.routing);
             self.state.write(Buffer::Routing, 0, bytes);
         }
+    }
+
+    /// Lets the next steps be drafts, until [`Session::write_routing`].
+    pub(super) fn write_draft_routing(&mut self) {
+        let bytes = bytemuck::cast_slice(&self.draft_routing);
+        self.state.write(Buffer::Routing, 0, bytes);
     }
 
     /// What the cached tokens of a sequence took; `None` for a model without routers.

@@ -1,4 +1,4 @@
-//! Several tokens a step: drafted on the low-rank path of the model itself, verified on the path that was asked for.
+//! Several tokens a step: drafted by the model itself at a low effort, verified on the routes that were asked for.
 //!
 //! What is drawn from a row of logits depends on the seed, the position and the tokens before it, and on nothing else
 //! (see [`crate::sampler`]). So the verifying step draws from each row what plain decoding would have drawn there, as
@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 
+use super::Session;
 use super::ahead::{Step, Steps};
 use super::step::rows;
-use super::{Routes, Session};
 use crate::engine::Ticket;
 use crate::error::Error;
 use crate::kernels::sample::NOT_FINITE;
@@ -84,9 +84,8 @@ impl Drafts {
     async fn round(&mut self, session: &mut Session) -> Result<(), Error> {
         let last = session.sequences[0].tokens.len() - 1;
         let n = self.n.min(self.end - 1 - last);
-        let wanted = std::mem::take(&mut session.routing);
+        session.write_draft_routing();
         let drafted = draft(session, last, n).await;
-        session.routing = wanted;
         session.write_routing();
         let drafted = drafted?;
         let positions = rows(0, last..last + n + 1);
@@ -113,12 +112,9 @@ impl Drafts {
     }
 }
 
-/// Submits `n` steps behind `last` on the low-rank path; each draws what the next one reads.
+/// Submits `n` steps behind `last`; each draws what the next one reads.
 async fn draft(session: &mut Session, last: usize, n: usize) -> Result<Vec<Ticket>, Error> {
     let mut tickets = vec![];
-    if n > 0 {
-        session.set_routes(&Routes::LOW)?;
-    }
     for position in last..last + n {
         tickets.push(
             session

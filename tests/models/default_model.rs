@@ -123,6 +123,64 @@ fn it_answers_what_it_was_not_trained_on() {
     assert!(100 * routed >= 82 * of, "{routed} of {of}");
 }
 
+/// Routers that were trained to compute little are right to: of what they draft at the lowest effort, half is what the
+/// dense model says, and the answer is the same.
+#[test]
+fn most_of_its_drafts_are_right() {
+    let engine = engine(LoadOptions {
+        device: devices().swap_remove(0),
+        n_ctx: Some(256),
+        ..Default::default()
+    });
+    let prompt = engine
+        .encode_prompt(
+            "It was a cold evening in the house of the old prince, and",
+            false,
+        )
+        .unwrap();
+    let options = GenerateOptions {
+        max_tokens: Some(100),
+        sampler: Some(SamplerParams::greedy()),
+        ignore_eos: true,
+        ..Default::default()
+    };
+    let mut go_on = |_: deputy::Piece<'_>| ControlFlow::Continue(());
+    let mut answer = |speculate, draft_effort| {
+        let options_of_session = SessionOptions {
+            speculate,
+            draft_effort,
+            ..Default::default()
+        };
+        let mut session = session(&engine, options_of_session);
+        session.set_routes(&Routes::FULL).unwrap();
+        let answered = session.generate(&prompt, &options, &mut go_on);
+        pollster::block_on(answered).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let plain = answer(0, 0.0);
+    let drafted = answer(1, 0.0);
+    assert_eq!(drafted.ids, plain.ids);
+    let (n, of) = (drafted.n_accepted, drafted.n_drafted);
+    assert!(2 * n > of, "{n} of {of}");
+    let full = answer(1, 1.0);
+    assert_eq!(full.n_accepted, full.n_drafted);
+}
+
+#[test]
+fn efforts_of_drafts_are_checked() {
+    let engine = engine(LoadOptions {
+        device: devices().swap_remove(0),
+        n_ctx: Some(64),
+        ..Default::default()
+    });
+    let options = SessionOptions {
+        draft_effort: 1.5,
+        ..Default::default()
+    };
+    let refused = pollster::block_on(engine.session(options)).err().unwrap();
+    let expected = "effort: expected a number from 0 to 1, found 1.5";
+    assert!(refused.to_string().contains(expected), "{refused}");
+}
+
 #[test]
 fn checks_tell_right_from_wrong() {
     let check = |all: &str| Check {

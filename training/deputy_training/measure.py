@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> None:
     value = sidecar.read(args.model)
     model, ranks = value["model"], value["layers"]
     d_kv = model["n_kv_heads"] * model["head_dim"]
-    latent = sum(r["k"] + r["v"] for r in ranks) / (2 * d_kv * len(ranks))
+    # A layer without factors keeps its keys and values as they are.
+    latent = sum(r.get("k", d_kv) + r.get("v", d_kv) for r in ranks) / (2 * d_kv * len(ranks))
     names = [text.stem for text in args.texts]
     print(f"| effort | compute | cache | {' | '.join(names)} | decode tok/s |")
     print("|---" * (len(names) + 4) + "|")
@@ -61,7 +62,12 @@ def fixed(compute: float, value: dict) -> str:
     )
     sides = {"q": (q, d), "k": (kv, d), "v": (kv, d), "o": (d, q), "gate": (f, d), "up": (f, d), "down": (d, f)}
     full = sum(a * b for a, b in sides.values())
-    saved = [1 - sum(r[name] * (a + b) for name, (a, b) in sides.items()) / full for r in value["layers"]]
+
+    def cost(ranks: dict, name: str) -> int:
+        a, b = sides[name]
+        return ranks[name] * (a + b) if name in ranks else a * b
+
+    saved = [1 - sum(cost(ranks, name) for name in sides) / full for ranks in value["layers"]]
     best = min(range(n + 1), key=lambda k: abs(1 - sum(saved[n - k :]) / n - compute))
     return "layers:" + ",".join(["ff"] * (n - best) + ["ll"] * best)
 

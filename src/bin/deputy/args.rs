@@ -49,9 +49,18 @@ pub(crate) struct Global {
     /// low-rank attention, low-rank FFN, skipped FFN), or layers:AF,AF,… (a letter each of f, l, s)
     #[arg(long, global = true, value_name = "ROUTES")]
     pub(crate) routes: Option<Routes>,
-    /// Tokens that the low-rank path drafts at a time, for the asked-for path to verify; changes no answer
+    /// Tokens that the model drafts at a low effort at a time, to verify them in one step; changes no answer
     #[arg(long, global = true, default_value_t = 0, value_name = "N")]
     pub(crate) speculate: u32,
+    /// How much the router lets drafts compute; changes no answer
+    #[arg(
+        long,
+        global = true,
+        default_value_t = 0.0,
+        value_name = "0..1",
+        requires = "speculate"
+    )]
+    pub(crate) draft_effort: f32,
     /// Seed of the sampler [default: from the clock]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) seed: Option<u64>,

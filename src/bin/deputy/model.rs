@@ -120,6 +120,7 @@ pub(crate) async fn session(
     let start = Instant::now();
     let options = SessionOptions {
         speculate: global.speculate,
+        draft_effort: global.draft_effort,
         ..options
     };
     let mut session = engine.session(options).await?;
