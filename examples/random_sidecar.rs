@@ -12,6 +12,7 @@ use deputy::branch::{Draft, Effort, FactorFormat, ModelIdentity, Offsets, Settin
 use deputy::file::ModelFile;
 use deputy::graph::{CacheMode, LayerRanks, N_LOGITS, RouterKind, Routing};
 use deputy::model::Config;
+use deputy::tensor::DType;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
@@ -98,6 +99,7 @@ async fn write(path: PathBuf, part: f64) -> Result<(), Box<dyn Error>> {
             effort: Effort::new(0.5, vec![neutral])?,
             calibration: serde_json::json!({"random": part}),
         },
+        stored: DType::F16,
         tensors,
     };
     draft.write(&model, &path)?;

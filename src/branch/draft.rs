@@ -9,22 +9,24 @@ use super::schema::{self, Settings};
 use super::sidecar::{MAX_JSON, NAME};
 use super::tensors::{self, Slot};
 use super::{Error, ModelIdentity};
-use crate::file::{self, Declaration, SafetensorsWriter, parse_json};
-use crate::tensor::Shape;
+use crate::file::{self, Declaration, SafetensorsWriter, parse_json, quantization_config};
 use crate::tensor::quant::{first_non_finite, quantize_row};
+use crate::tensor::{DType, Shape};
 
 /// A sidecar that is going to be written.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// What it says.
     pub settings: Settings,
+    /// Type that factors are written in, as far as it is one of blocks and their rows fill whole ones; f16 otherwise.
+    /// A router's hidden matrix is f16, all else f32.
+    pub stored: DType,
     /// Name, shape and values of every tensor, in any order.
     pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
 impl Draft {
-    /// Writes the sidecar of the model at `path`: into that folder, or beside that file. The
-    /// factors and a router's hidden matrix become f16, all else f32.
+    /// Writes the sidecar of the model at `path`: into that folder, or beside that file.
     ///
     /// A file is written under another name and then renamed. The older `deputy.json` goes first,
     /// the new one comes last, so that an interrupted run leaves a model without a sidecar and
@@ -79,7 +81,15 @@ impl Draft {
     /// The text of the JSON file, seen to be read back.
     fn json(&self, model: &ModelIdentity, file: &str) -> Result<String, Error> {
         let file = file.to_owned();
-        let value = schema::to_json(&self.settings, model);
+        let mut value = schema::to_json(&self.settings, model);
+        let slots = self.layout(model);
+        let quantized = slots.iter().filter(|slot| slot.dtype.is_quantized());
+        let mut quantized = quantized
+            .map(|slot| (slot.name.as_str(), slot.dtype))
+            .peekable();
+        if quantized.peek().is_some() {
+            value[schema::QUANTIZATION] = quantization_config(quantized);
+        }
         let text = format!("{value:#}\n");
         let found = text.len() as u64;
         if found > MAX_JSON {
@@ -92,6 +102,15 @@ impl Draft {
         }
         schema::parse(&file, &parse_json(&file, text.as_bytes())?, model)?;
         Ok(text)
+    }
+
+    /// Every tensor that there must be, with its type.
+    fn layout(&self, model: &ModelIdentity) -> Vec<Slot> {
+        let slots = tensors::slots(&self.settings.routing, &model.shape);
+        match self.stored.is_quantized() {
+            true => tensors::quantised(slots, self.stored),
+            false => slots,
+        }
     }
 
     /// Each tensor with its values, in the order of the file.
@@ -108,7 +127,7 @@ impl Draft {
             }
         }
         let mut slots = vec![];
-        for slot in tensors::slots(&self.settings.routing, &model.shape) {
+        for slot in self.layout(model) {
             let (shape, values) = given
                 .remove(slot.name.as_str())
                 .ok_or_else(|| tensors::missing(&file, &slot))?;

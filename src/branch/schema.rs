@@ -15,13 +15,17 @@
 //! }
 //! ```
 //!
-//! A rank that is absent leaves its projection alone. `calibration` is for people and may hold anything.
+//! A rank that is absent leaves its projection alone. `calibration` is for people and may hold anything. Where matrices
+//! are stored in blocks, `quantization_config` lists them as a model's config.json does.
 
 use serde_json::{Map, Value, json};
 
 use super::object::Object;
 use super::{Effort, Error, ModelIdentity, ModelShape, Offsets, Rule};
 use crate::graph::{CacheMode, LayerRanks, RouterKind, Routing};
+
+/// The key of what says which tensors are quantised.
+pub(super) const QUANTIZATION: &str = "quantization_config";
 
 const VERSION: u32 = 1;
 /// Hidden values of a router; published ones have up to 512.
@@ -124,6 +128,10 @@ pub(super) fn parse(file: &str, value: &Value, model: &ModelIdentity) -> Result<
             value.clone()
         }
     };
+    // It is about the other file, and applied where that one is read.
+    if let Some(value) = root.get(QUANTIZATION) {
+        Object::entry(file, QUANTIZATION, value)?.choice("quant_method", &[("deputy", ())])?;
+    }
     root.finish()?;
     Ok(Settings {
         routing: Routing {

@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::schema::{self, Settings};
 use super::{Draft, Error, ModelIdentity, ModelShape, tensors};
-use crate::file::{self, Beside, ByteSource, ModelFile, TensorInfo, read_json, read_safetensors};
+use crate::file::{
+    self, Beside, ByteSource, ModelFile, TensorInfo, apply_quantization, read_json,
+    read_safetensors,
+};
 use crate::graph::PREFIX;
+use crate::tensor::DType;
 
 /// What the files are called beside a folder's model; for `NAME.gguf` they begin with `NAME.`.
 pub(super) const NAME: &str = "deputy";
@@ -42,8 +48,7 @@ impl Sidecar {
         {
             let value = read_json(&*source, MAX_JSON).await?;
             let model = ModelIdentity::of(file, model).await?;
-            let settings = schema::parse(source.name(), &value, &model)?;
-            return Self::with_tensors(beside, &own, source.name(), settings, &model.shape)
+            return Self::with_tensors(beside, &own, source.name(), &value, &model)
                 .await
                 .map(Some);
         }
@@ -57,8 +62,7 @@ impl Sidecar {
             log::debug!("{}: belongs to another model", source.name());
             return Ok(None);
         }
-        let settings = schema::parse(source.name(), &value, &model)?;
-        Self::with_tensors(beside, NAME, source.name(), settings, &model.shape)
+        Self::with_tensors(beside, NAME, source.name(), &value, &model)
             .await
             .map(Some)
     }
@@ -67,9 +71,10 @@ impl Sidecar {
         beside: &Beside,
         stem: &str,
         name: &str,
-        settings: Settings,
-        model: &ModelShape,
+        value: &Value,
+        model: &ModelIdentity,
     ) -> Result<Self, Error> {
+        let settings = schema::parse(name, value, model)?;
         let missing = format!("{stem}.safetensors");
         let source = beside.folder.open(&missing).await?;
         let source = source.ok_or_else(|| file::Error::MissingFile {
@@ -77,8 +82,9 @@ impl Sidecar {
             missing,
             named_by: "deputy.json",
         })?;
-        let tensors = read_safetensors(&*source).await?;
-        let slots = tensors::slots(&settings.routing, model);
+        let mut tensors = read_safetensors(&*source).await?;
+        apply_quantization(name, value, &mut tensors)?;
+        let slots = tensors::slots(&settings.routing, &model.shape);
         tensors::check(source.name(), &tensors, &slots)?;
         Ok(Self {
             name: name.to_owned(),
@@ -119,6 +125,7 @@ impl Sidecar {
         }
         Ok(Draft {
             settings: self.settings.clone(),
+            stored: DType::F16,
             tensors: drafted,
         })
     }

@@ -13,8 +13,20 @@ use crate::tensor::{DType, Shape};
 pub(super) struct Slot {
     pub(super) name: String,
     pub(super) shape: Shape,
-    /// Type that it is written in: gains, biases and the last matrix of a router are few and decide.
+    /// Type that it is written in: a router's numbers are few and decide; factors are f16 or what they are
+    /// [quantised] to.
     pub(super) dtype: DType,
+}
+
+/// With factors in a block format, as far as their rows fill whole blocks.
+pub(super) fn quantised(mut slots: Vec<Slot>, format: DType) -> Vec<Slot> {
+    for slot in &mut slots {
+        let (_, cols) = slot.shape.rows_cols().unwrap_or((1, 1));
+        if !slot.name.contains(".router.") && format.row_bytes(cols).is_some() {
+            slot.dtype = format;
+        }
+    }
+    slots
 }
 
 /// Every tensor of a sidecar, by layer.
@@ -99,10 +111,12 @@ pub(super) fn unexpected(file: &str, name: &str) -> Error {
     }
 }
 
-/// The type of a tensor, which must be a plain one.
+/// The type of a tensor: a plain one, or the blocks that a sidecar is written in.
 pub(super) fn dtype(file: &str, tensor: &TensorInfo) -> Result<DType, Error> {
     match &tensor.dtype {
-        ElementType::Known(dtype @ (DType::F32 | DType::F16 | DType::BF16)) => Ok(*dtype),
+        ElementType::Known(
+            dtype @ (DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0),
+        ) => Ok(*dtype),
         other => Err(Error::ElementType {
             file: file.to_owned(),
             tensor: brief(&tensor.name),
@@ -124,8 +138,9 @@ pub(super) async fn read_finite(
     let (_, cols) = tensor.shape.rows_cols().unwrap_or((1, 1));
     let (mut at, mut n_elements) = (tensor.range.start, 0);
     let mut bytes = vec![];
+    let slab = SLAB - SLAB % dtype.block_bytes() as u64;
     while at < tensor.range.end {
-        let n_bytes = (tensor.range.end - at).min(SLAB);
+        let n_bytes = (tensor.range.end - at).min(slab);
         bytes.resize(n_bytes as usize, 0);
         source.read(at, &mut bytes).await?;
         if let Some(bad) = first_non_finite(dtype, &bytes) {
@@ -134,9 +149,13 @@ pub(super) async fn read_finite(
         }
         take(dtype, &bytes);
         at += n_bytes;
-        n_elements += bytes.len() / dtype.block_bytes();
+        n_elements += n_elements_in(dtype, &bytes);
     }
     Ok(())
+}
+
+fn n_elements_in(dtype: DType, bytes: &[u8]) -> usize {
+    bytes.len() / dtype.block_bytes() * dtype.block_len()
 }
 
 pub(super) fn not_finite(file: &str, tensor: &str, row: usize) -> Error {
@@ -155,7 +174,7 @@ pub(super) async fn values(
     let mut values = vec![];
     let mut take = |dtype: DType, bytes: &[u8]| {
         let begin = values.len();
-        values.resize(begin + bytes.len() / dtype.block_bytes(), 0.0);
+        values.resize(begin + n_elements_in(dtype, bytes), 0.0);
         dequantize_row(dtype, bytes, &mut values[begin..]);
     };
     read_finite(source, tensor, &mut take).await?;

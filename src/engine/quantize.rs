@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::load::{Slabs, convert, not_finite};
 use super::{Progress, WeightFormat, model_shape, sidecar};
-use crate::branch::{Draft, ModelIdentity, ModelShape};
+use crate::branch::{Draft, FactorFormat, ModelIdentity, ModelShape};
 use crate::error::Error;
 use crate::file::{
     self, Declaration, DirFolder, ElementType, FileSource, GgufWriter, HuggingFace, Metadata,
@@ -34,7 +34,11 @@ pub async fn quantize(
 ) -> Result<(), Error> {
     let model = Model::open(file, None).await?;
     let draft = match sidecar(file, &model.config).await? {
-        Some(sidecar) => Some(sidecar.draft().await?),
+        Some(sidecar) => {
+            let mut draft = sidecar.draft().await?;
+            draft.stored = stored(draft.settings.factors, format);
+            Some(draft)
+        }
         None => None,
     };
     let plan = plan(file, &model, format);
@@ -69,6 +73,15 @@ pub async fn quantize(
 fn remove(path: &Path) {
     let _ = fs::remove_file(path);
     let _ = fs::remove_dir_all(path);
+}
+
+/// The type that a sidecar's matrices are stored in: the one that they take on the device.
+fn stored(factors: FactorFormat, weights: WeightFormat) -> DType {
+    match (factors, weights) {
+        (FactorFormat::Q8, _) | (FactorFormat::Auto, WeightFormat::Q8) => DType::Q8_0,
+        (FactorFormat::Q4, _) | (FactorFormat::Auto, WeightFormat::Q4) => DType::Q4_0,
+        _ => DType::F16,
+    }
 }
 
 /// Writes the sidecar of the copy at `out`.

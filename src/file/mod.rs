@@ -21,7 +21,7 @@ pub use gguf::GgufWriter;
 pub(crate) use json::{parse_json, read_json};
 pub(crate) use model_file::kind;
 pub use model_file::{Beside, ElementType, HuggingFace, Metadata, ModelFile, TensorInfo};
-pub use quantized::quantization_config;
+pub use quantized::{apply_quantization, quantization_config};
 pub use safetensors::read_safetensors;
 pub use source::*;
 pub use writer::{Declaration, SafetensorsWriter};

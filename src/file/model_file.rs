@@ -136,7 +136,7 @@ impl ModelFile {
                 "model.safetensors or model.safetensors.index.json beside config.json",
             ));
         };
-        quantized::apply(&config_name, &config, &mut tensors)?;
+        quantized::apply_quantization(&config_name, &config, &mut tensors)?;
 
         let tokenizer_config =
             optional_json(folder, "tokenizer_config.json", MAX_TOKENIZER_CONFIG).await?;

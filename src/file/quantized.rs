@@ -30,7 +30,10 @@ pub fn quantization_config<'a>(tensors: impl IntoIterator<Item = (&'a str, DType
 
 /// Gives the tensors that `config` lists their real type and shape.
 /// Another quantisation method is left to whoever reads the config.
-pub(super) fn apply(
+///
+/// # Errors
+/// [`Error::Unexpected`] where the list is none, or names what is not there or of other bytes.
+pub fn apply_quantization(
     file: &str,
     config: &Value,
     tensors: &mut BTreeMap<String, TensorInfo>,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Fitted, Report};
 use crate::branch::{self, Draft, Effort, FactorFormat, Offsets, Settings};
 use crate::graph::CacheMode;
+use crate::tensor::DType;
 
 /// The effort of a sidecar unless another is asked for.
 const DEFAULT_EFFORT: f32 = 0.5;
@@ -30,6 +31,7 @@ impl Fitted {
                 effort: Effort::new(DEFAULT_EFFORT, offsets.collect())?,
                 calibration: self.calibration(),
             },
+            stored: DType::F16,
             tensors: tensors.collect(),
         })
     }

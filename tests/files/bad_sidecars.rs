@@ -88,6 +88,14 @@ fn a_bad_deputy_json_is_refused_by_key() {
         "/router", json!({"kind": "mlp", "width": 0}) => "router.width: expected … from 4 to 4096, found 0",
         "/router", json!({"kind": "mlp", "width": 4100}) => "router.width: expected … from 4 to 4096, found 4100",
         "/cache", json!("sparse") => "cache: expected one of dense, latent-v, latent, found \"sparse\"",
+        "/quantization_config", json!(8) => "quantization_config: expected an object, found …",
+        "/quantization_config", json!({"quant_method": "gptq"}) =>
+            "quantization_config.quant_method: expected one of deputy, found \"gptq\"",
+        "/quantization_config", json!({"quant_method": "deputy", "version": 2}) => "quantization_config.version: expected 1, found 2",
+        "/quantization_config", json!({"quant_method": "deputy", "version": 1, "tensors": {"layers.9.q.B": "q8_0"}}) =>
+            "quantization_config.tensors: \"layers.9.q.B\": expected the name of a tensor … found no such tensor",
+        "/quantization_config", json!({"quant_method": "deputy", "version": 1, "tensors": {"layers.1.q.B": "q8_0"}}) =>
+            "tensor \"layers.1.q.B\": expected U8 rows of q8_0 blocks of 34 bytes, found f16 [32, 8]",
         "/factors", json!(8) => "factors: expected one of auto, q8, q4, f16, f32, found 8",
         "/effort/default", json!(1.5) => "effort.default: expected a number from 0 to 1, found 1.5",
         "/effort/default", json!(-0.1) => "effort.default: expected a number from 0 to 1, found -0.1",

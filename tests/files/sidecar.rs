@@ -9,7 +9,8 @@ use deputy::branch::{
 };
 use deputy::file::{Beside, MemoryFolder, ModelFile, SliceSource};
 use deputy::graph::{CacheMode, LayerRanks, PREFIX, RouterKind, Routing};
-use deputy::tensor::quant::dequantize_row;
+use deputy::tensor::DType;
+use deputy::tensor::quant::{dequantize_row, quantize_row};
 use pollster::block_on;
 use serde_json::json;
 
@@ -131,6 +132,7 @@ pub(crate) fn draft(router: RouterKind) -> Draft {
     });
     Draft {
         settings: settings(router),
+        stored: DType::F16,
         tensors: tensors.collect(),
     }
 }
@@ -222,6 +224,42 @@ fn a_sidecar_is_read_back_as_it_was_written() {
             "model.safetensors",
         ];
         assert_eq!(files, expected, "nothing else is left");
+    }
+}
+
+#[test]
+fn matrices_are_stored_in_blocks_where_their_rows_fill_some() {
+    for stored in [DType::Q8_0, DType::Q4_0] {
+        let written = Draft {
+            stored,
+            ..draft(MLP)
+        };
+        let files = written.files(&identity()).expect("a valid sidecar");
+        let sidecar = open(
+            files["deputy.json"].clone(),
+            files["deputy.safetensors"].clone(),
+        );
+        let sidecar = sidecar.expect("a valid sidecar").expect("is there");
+        block_on(sidecar.check_finite()).expect("all finite");
+        let read = block_on(sidecar.draft()).expect("can be read");
+        assert_eq!(read.settings, written.settings);
+        let read: BTreeMap<_, _> = read
+            .tensors
+            .into_iter()
+            .map(|(name, shape, values)| (name, (shape, values)))
+            .collect();
+        for (name, shape, values) in written.tensors {
+            let mut want = values;
+            // The only one whose rows have 32 elements.
+            if name == "layers.2.o.D" {
+                for row in want.chunks_mut(32) {
+                    let mut bytes = vec![];
+                    quantize_row(stored, row, &mut bytes);
+                    dequantize_row(stored, &bytes, row);
+                }
+            }
+            assert_eq!(read[&name], (shape, want), "{name}");
+        }
     }
 }
 

@@ -113,6 +113,8 @@ def read(folder: Path) -> dict:
 @torch.no_grad()
 def load_tensors(routed: Routed, folder: Path) -> None:
     """Factors and routers of the sidecar in `folder`. A linear router's are left aside where an `mlp` one is trained."""
+    if "quantization_config" in read(folder):
+        raise SystemExit(f"{folder / 'deputy.json'}: quantised: start from the model before `deputy quantize`")
     tensors = load_file(folder / "deputy.safetensors")
     for n, layer in enumerate(routed.projections):
         for name, p in layer.items():
