@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use uniffi_bindgen::bindings::TargetLanguage;
-
+use super::bindings::{self, Language};
 use super::build::{self, Features, at, copy_all};
-use super::{bindings, mobile};
+use super::mobile;
 
 /// What Play accepts: 64 bits, on phones and in the emulator.
 const ABIS: [&str; 2] = ["arm64-v8a", "x86_64"];
@@ -48,7 +47,7 @@ pub(super) fn run(features: &Features) -> Result<(), String> {
     build::run(&mut host)?;
     let library = build::target().join("mobile").join(build::shared_name());
     let kotlin = project.join("deputy/src/main/kotlin");
-    bindings::generate(TargetLanguage::Kotlin, &library, &kotlin)?;
+    bindings::generate(Language::Kotlin, &library, &kotlin)?;
     if !build::is_there("gradle", "--version") {
         println!("gradle is missing: `gradle :deputy:assembleRelease` makes the AAR in");
         return build::done(&project);

@@ -32,11 +32,16 @@ impl Features {
     }
 }
 
+pub(super) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
 /// A cargo command (`build`, or another program's in its place) of the library for size.
 pub(super) fn library(command: &[&str], features: &str) -> Command {
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    let mut cargo = cargo();
     cargo
-        .current_dir(root())
         .args(command)
         .args([
             "--locked",

@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use super::build;
-use crate::root;
 
 /// Android (Vulkan), iOS and macOS (Metal), Windows (DX12, Vulkan).
 const TARGETS: [&str; 4] = [

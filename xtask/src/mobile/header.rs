@@ -44,3 +44,11 @@ fn text() -> Result<String, String> {
     bindings.write(&mut text);
     String::from_utf8(text).map_err(|cause| at(&source, cause))
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_header_is_current() {
+        super::run(&super::Args { check: true }).unwrap();
+    }
+}

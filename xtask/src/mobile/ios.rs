@@ -3,10 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use uniffi_bindgen::bindings::TargetLanguage;
-
+use super::bindings::{self, Language};
 use super::build::{self, Features, at, copy, copy_all};
-use super::{bindings, mobile};
+use super::mobile;
 
 /// One library each; the simulator's two are joined.
 const DEVICE: &str = "aarch64-apple-ios";
@@ -49,7 +48,7 @@ pub(super) fn run(features: &Features) -> Result<(), String> {
     build::run(&mut cargo)?;
     let library = build::target().join("mobile").join(build::shared_name());
     let made = package.join("bindings");
-    bindings::generate(TargetLanguage::Swift, &library, &made)?;
+    bindings::generate(Language::Swift, &library, &made)?;
     copy(
         &made.join("Deputy.swift"),
         &package.join("Sources/Deputy/Deputy.swift"),

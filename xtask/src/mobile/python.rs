@@ -3,10 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use uniffi_bindgen::bindings::TargetLanguage;
-
+use super::bindings::{self, Language};
 use super::build::{self, Features, at, copy, copy_all};
-use super::{bindings, mobile};
+use super::mobile;
 
 pub(super) fn run(features: &Features) -> Result<(), String> {
     let out = build::package("python")?;
@@ -20,7 +19,7 @@ pub(super) fn run(features: &Features) -> Result<(), String> {
 
     let project = out.join("project");
     copy_all(&mobile().join("python"), &project)?;
-    bindings::generate(TargetLanguage::Python, &library, &out.join("bindings"))?;
+    bindings::generate(Language::Python, &library, &out.join("bindings"))?;
     copy(
         &out.join("bindings/deputy.py"),
         &project.join("deputy/__init__.py"),
