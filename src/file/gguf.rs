@@ -5,6 +5,7 @@
 
 mod cursor;
 mod read;
+mod readable;
 mod types;
 mod value;
 mod write;
@@ -16,6 +17,7 @@ pub use value::{Array, Strings, Value};
 pub use write::GgufWriter;
 
 use super::error::{Error, brief};
+use readable::Readable;
 
 const MAGIC: [u8; 4] = *b"GGUF";
 /// Alignment of tensors where `general.alignment` says nothing.
@@ -38,6 +40,7 @@ pub struct Metadata {
     entries: Vec<(String, Value)>,
     /// Indices into `entries` in the order of their keys.
     by_key: Vec<u32>,
+    _readable: Readable,
 }
 
 impl Metadata {

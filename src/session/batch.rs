@@ -54,7 +54,7 @@ impl Session {
             n_taken: 0,
             lost_at: None,
         };
-        while !options.cancel.is_cancelled() {
+        while options.goes_on() {
             batch.begin(self, on_piece);
             if !batch.next(self, on_piece).await? {
                 break;

@@ -32,6 +32,24 @@ impl Cancel {
     }
 }
 
+/// Called before each step of an answer, on the thread that computes it. It may block there, which holds the answer: an
+/// app in the background may not use the GPU.
+#[derive(Clone)]
+pub struct BeforeStep(Arc<dyn Fn() + Send + Sync>);
+
+impl BeforeStep {
+    /// Calls this.
+    pub fn new(call: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+}
+
+impl std::fmt::Debug for BeforeStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforeStep")
+    }
+}
+
 /// How an answer is made.
 #[derive(Clone, Debug, Default)]
 pub struct GenerateOptions {
@@ -48,6 +66,18 @@ pub struct GenerateOptions {
     pub continues: bool,
     /// Stops the answer from outside.
     pub cancel: Cancel,
+    /// Called before each step, the first included; `cancel` is looked at afterwards.
+    pub before_step: Option<BeforeStep>,
+}
+
+impl GenerateOptions {
+    /// Whether another step may be computed.
+    pub(super) fn goes_on(&self) -> bool {
+        if let Some(BeforeStep(call)) = &self.before_step {
+            call();
+        }
+        !self.cancel.is_cancelled()
+    }
 }
 
 /// Why an answer ended.
@@ -160,7 +190,7 @@ impl Session {
         self.write_tokens(&rows(0, n_reused..prompt.len()));
         let mut steps = Decoding::new(self, max_tokens);
         let stop = loop {
-            if options.cancel.is_cancelled() {
+            if !options.goes_on() {
                 break StopReason::Cancelled;
             }
             let id = match steps.next(self).await? {

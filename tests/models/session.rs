@@ -1,8 +1,11 @@
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deputy::sampler::SamplerParams;
 use deputy::{
-    Cancel, DeviceChoice, Engine, Error, GenerateOptions, Generation, Session, StopReason,
+    BeforeStep, Cancel, DeviceChoice, Engine, Error, GenerateOptions, Generation, Session,
+    StopReason,
 };
 
 use crate::support::*;
@@ -172,6 +175,43 @@ fn answers_end_for_the_reason_they_name() {
             16 - 10 + 1,
             "the last position makes a token that needs none itself"
         );
+    }
+}
+
+#[test]
+fn each_step_of_an_answer_is_announced_and_can_be_the_last() {
+    for device in devices() {
+        let engine = model(device);
+        let mut session_ = session(&engine, Default::default());
+        let whole = run(&mut session_, &[40, 41], &greedy(10));
+        for n in [1, 4, 100] {
+            let cancel = Cancel::default();
+            let (cancels, calls) = (cancel.clone(), Arc::new(AtomicUsize::new(0)));
+            let counts = calls.clone();
+            let before_step = BeforeStep::new(move || {
+                if counts.fetch_add(1, Ordering::Relaxed) + 1 == n {
+                    cancels.cancel();
+                }
+            });
+            let options = GenerateOptions {
+                cancel,
+                before_step: Some(before_step),
+                ..greedy(10)
+            };
+            let answer = run(
+                &mut session(&engine, Default::default()),
+                &[40, 41],
+                &options,
+            );
+            let n_calls = calls.load(Ordering::Relaxed);
+            if n == 100 {
+                assert_eq!(answer.ids, whole.ids);
+                assert!(n_calls >= answer.ids.len(), "{n_calls} calls");
+            } else {
+                assert_eq!((answer.stop, n_calls), (StopReason::Cancelled, n));
+                assert_eq!(answer.ids, whole.ids[..n - 1]);
+            }
+        }
     }
 }
 

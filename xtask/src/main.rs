@@ -3,6 +3,7 @@
 mod bench;
 mod command;
 mod date;
+mod mobile;
 mod record;
 mod set;
 mod table;
@@ -23,6 +24,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Bench(Box<bench::Args>),
+    Mobile(mobile::Args),
     Table(TableArgs),
 }
 
@@ -37,6 +39,7 @@ struct TableArgs {
 fn main() -> ExitCode {
     let done = match &Cli::parse().task {
         Task::Bench(args) => bench::run(args),
+        Task::Mobile(args) => mobile::run(args),
         Task::Table(args) => table(args),
     };
     match done {

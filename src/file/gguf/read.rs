@@ -1,6 +1,7 @@
 //! Reading the metadata of a GGUF file, front to back.
 
 use super::cursor::Cursor;
+use super::readable::Readable;
 use super::types::from_number;
 use super::value::{Array, Strings, Value};
 use super::{ALIGNMENT, CHAT_TEMPLATE, DEFAULT_ALIGNMENT, MAGIC, Metadata};
@@ -25,6 +26,7 @@ pub(in crate::file) async fn read(
 ) -> Result<(Metadata, Vec<TensorInfo>), Error> {
     let mut cursor = Cursor::new(source);
     let file = source.name();
+    let readable = Readable::new(file)?;
     let magic: [u8; 4] = cursor.bytes("the magic number").await?;
     if magic != MAGIC {
         return Err(Error::unexpected(
@@ -53,7 +55,7 @@ pub(in crate::file) async fn read(
     cursor.check_count(n_tensors, MAX_TENSORS, 24, "the number of tensors")?;
     cursor.check_count(n_keys, MAX_KEYS, 13, "the number of keys")?;
 
-    let metadata = read_metadata(&mut cursor, version, n_keys as usize).await?;
+    let metadata = read_metadata(&mut cursor, version, n_keys as usize, readable).await?;
     let alignment = check_metadata(&metadata)?;
     let mut raw = Vec::with_capacity(n_tensors as usize);
     for _ in 0..n_tensors {
@@ -72,6 +74,7 @@ async fn read_metadata(
     cursor: &mut Cursor<'_>,
     version: u32,
     n_keys: usize,
+    readable: Readable,
 ) -> Result<Metadata, Error> {
     let begin = cursor.position();
     let mut entries = Vec::with_capacity(n_keys);
@@ -99,6 +102,7 @@ async fn read_metadata(
         range: begin..cursor.position(),
         entries,
         by_key,
+        _readable: readable,
     })
 }
 
