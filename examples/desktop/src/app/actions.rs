@@ -33,6 +33,7 @@ pub(crate) enum Action {
     /// Find out what a model needs, then ask whether to load it.
     Consider(ModelRef),
     Load(ModelRef),
+    StopLoading,
     Settings,
     CloseDialog,
     Dismiss(usize),
@@ -51,7 +52,11 @@ impl App {
             }
             Action::Ask(text) if self.can_ask() => self.ask(&text),
             Action::Ask(text) => self.view.draft = text,
-            Action::Stop => self.stop(),
+            Action::Stop => {
+                self.stop();
+                // Esc takes the focus away.
+                self.view.focus_draft = true;
+            }
             Action::Retry => self.retry(),
             Action::Edit(at, text) => self.edit(at, &text),
             Action::NewChat => self.new_chat(),
@@ -72,6 +77,7 @@ impl App {
                 self.dialog = None;
                 self.load(model);
             }
+            Action::StopLoading => self.stop_loading(),
             Action::Settings => {
                 self.dialog = Some(Dialog::Settings);
                 self.estimate_current();
@@ -221,14 +227,26 @@ impl App {
     /// Begins to load a model; the answer that is being written ends.
     pub(super) fn load(&mut self, model: ModelRef) {
         self.stop();
+        self.stop_loading();
+        let cancel = Cancel::default();
         self.model = Model::Loading {
             model: model.clone(),
             done: 0,
             total: 0,
+            cancel: cancel.clone(),
         };
         let settings = self.settings.load.clone();
-        self.engine
-            .send(Command::Load(LoadRequest { model, settings }));
+        self.engine.send(Command::Load(LoadRequest {
+            model,
+            settings,
+            cancel,
+        }));
+    }
+
+    fn stop_loading(&self) {
+        if let Model::Loading { cancel, .. } = &self.model {
+            cancel.cancel();
+        }
     }
 
     fn consider(&mut self, model: ModelRef) {
@@ -245,7 +263,11 @@ impl App {
         self.estimate = None;
         let settings = self.settings.load.clone();
         self.n_estimates += 1;
-        let request = LoadRequest { model, settings };
+        let request = LoadRequest {
+            model,
+            settings,
+            cancel: Cancel::default(),
+        };
         self.engine.estimate(self.n_estimates, request);
     }
 

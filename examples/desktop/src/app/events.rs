@@ -34,6 +34,7 @@ impl App {
             }
             Event::Loaded(info) => self.loaded(info),
             Event::LoadFailed(problem) => self.load_failed(problem),
+            Event::LoadCancelled => self.load_cancelled(),
             Event::Reading { id, n_prompt } => {
                 if self.is_running(id)
                     && let Some(last) = &mut self.last
@@ -61,8 +62,18 @@ impl App {
     }
 
     fn loaded(&mut self, info: Box<ModelInfo>) {
+        if !matches!(&self.model, Model::Loading { model, .. } if *model == info.model) {
+            return; // Another one has been asked for since.
+        }
         self.settings.remember(&info.model);
         self.model = Model::Ready(info);
+    }
+
+    /// Unless another model is already on its way.
+    fn load_cancelled(&mut self) {
+        if matches!(&self.model, Model::Loading { cancel, .. } if cancel.is_cancelled()) {
+            self.model = Model::None;
+        }
     }
 
     fn load_failed(&mut self, problem: Problem) {

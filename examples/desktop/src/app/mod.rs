@@ -57,6 +57,7 @@ pub(crate) enum Model {
         model: ModelRef,
         done: u64,
         total: u64,
+        cancel: Cancel,
     },
     Ready(Box<ModelInfo>),
 }
@@ -241,6 +242,24 @@ impl App {
         self.take_events();
         crate::ui::show(self, ui);
         self.save_settings(ui.ctx());
+    }
+
+    /// After the window's own device was lost: another window shows the same.
+    pub(crate) fn window_was_lost(&mut self) {
+        self.view = View {
+            draft: std::mem::take(&mut self.view.draft),
+            focus_draft: true,
+            ..View::default()
+        };
+        self.notices.push(Notice {
+            problem: Problem::new(
+                "The graphics device was lost and opened again",
+                "Nothing of the conversation is lost.",
+                "",
+            ),
+            is_error: false,
+            offers: vec![],
+        });
     }
 
     /// Writes settings that have changed, once nothing is being dragged.

@@ -13,9 +13,9 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Instant;
 
-use deputy::gpu;
 use deputy::plan::Footprint;
 use deputy::sampler::SamplerParams;
+use deputy::{Cancel, gpu};
 
 use crate::problem::Problem;
 use crate::settings::{LoadSettings, ModelRef};
@@ -38,6 +38,7 @@ pub(crate) enum Command {
 pub(crate) struct LoadRequest {
     pub(crate) model: ModelRef,
     pub(crate) settings: LoadSettings,
+    pub(crate) cancel: Cancel,
 }
 
 /// What has happened. Events of answers bear the number of their request.
@@ -48,6 +49,7 @@ pub(crate) enum Event {
     },
     Loaded(Box<ModelInfo>),
     LoadFailed(Problem),
+    LoadCancelled,
     /// The prompt has so many tokens; they are being read.
     Reading {
         id: u64,

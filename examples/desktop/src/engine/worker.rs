@@ -32,6 +32,7 @@ impl Worker {
                     self.session = None;
                     let event = match pollster::block_on(self.load(&request)) {
                         Ok(info) => Event::Loaded(Box::new(info)),
+                        Err(Error::Cancelled) => Event::LoadCancelled,
                         Err(error) => Event::LoadFailed(Problem::from(&error)),
                     };
                     self.outbox.send(event);
@@ -51,6 +52,7 @@ impl Worker {
         let file = open(&request.model).await?;
         let model_ctx = deputy::model::Config::read(&file)?.n_ctx;
         let mut options = request.settings.options(model_ctx, cache_folder());
+        options.cancel = request.cancel.clone();
         options.memory = estimate::free_memory(&options.device).await;
         let outbox = self.outbox.clone();
         let mut on_progress = |Progress { done, total }| {

@@ -40,7 +40,11 @@ fn next<T>(engine: &Engine, mut take: impl FnMut(Event) -> Option<T>) -> T {
 }
 
 fn load(engine: &Engine, model: ModelRef, settings: LoadSettings) -> Result<ModelInfo, Problem> {
-    engine.send(Command::Load(LoadRequest { model, settings }));
+    engine.send(Command::Load(LoadRequest {
+        model,
+        settings,
+        cancel: Cancel::default(),
+    }));
     next(engine, |event| match event {
         Event::Loaded(info) => Some(Ok(*info)),
         Event::LoadFailed(problem) => Some(Err(problem)),
@@ -184,6 +188,7 @@ fn what_is_no_model_is_said_in_words_and_the_next_load_works() {
     let request = LoadRequest {
         model: nothing,
         settings: on_cpu(),
+        cancel: Cancel::default(),
     };
     engine.estimate(1, request);
     let estimate = next(&engine, |event| match event {
@@ -201,6 +206,7 @@ fn an_estimate_is_what_the_loaded_model_takes() {
     let request = LoadRequest {
         model: ModelRef::Default,
         settings: on_cpu(),
+        cancel: Cancel::default(),
     };
     engine.estimate(1, request);
     let estimate = next(&engine, |event| match event {

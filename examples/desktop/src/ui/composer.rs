@@ -40,7 +40,13 @@ pub(super) fn show(app: &mut App, ui: &mut Ui) -> Option<Action> {
             });
         });
         ui.add_space(2.0);
-        weak(ui, status(app));
+        ui.horizontal(|ui| {
+            weak(ui, status(app));
+            let is_loading = matches!(app.model, Model::Loading { .. });
+            if is_loading && ui.small_button("Cancel").clicked() {
+                action = Some(Action::StopLoading);
+            }
+        });
         action
     })
 }
@@ -70,7 +76,9 @@ fn button(app: &App, ui: &mut Ui) -> Option<Action> {
 fn status(app: &App) -> String {
     match &app.model {
         Model::None => "No model is loaded. Choose one at the top.".to_owned(),
-        Model::Loading { model, done, total } => match *total {
+        Model::Loading {
+            model, done, total, ..
+        } => match *total {
             0 => format!("Opening {}…", model.label()),
             total if *done < total => {
                 let (now, all) = (text::bytes(*done), text::bytes(total));

@@ -94,7 +94,9 @@ fn seen(ui: &mut Ui, view: &mut View, message: &Message, place: &Place) -> Optio
         Role::User => question(ui, view, message, place),
         Role::Assistant => answer(ui, view, message, place),
     });
-    view.heights.insert(key, drawn.response.rect.height());
+    if is_still {
+        view.heights.insert(key, drawn.response.rect.height());
+    }
     drawn.inner
 }
 
