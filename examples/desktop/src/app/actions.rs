@@ -42,6 +42,8 @@ pub(crate) enum Action {
 
 impl App {
     pub(crate) fn act(&mut self, action: Action) {
+        // What comes next is typed; where a dialog is opened, once it is closed.
+        self.view.focus_draft = true;
         match action {
             Action::Send => {
                 let text = self.view.draft.trim().to_owned();
@@ -52,11 +54,7 @@ impl App {
             }
             Action::Ask(text) if self.can_ask() => self.ask(&text),
             Action::Ask(text) => self.view.draft = text,
-            Action::Stop => {
-                self.stop();
-                // Esc takes the focus away.
-                self.view.focus_draft = true;
-            }
+            Action::Stop => self.stop(),
             Action::Retry => self.retry(),
             Action::Edit(at, text) => self.edit(at, &text),
             Action::NewChat => self.new_chat(),
@@ -82,10 +80,7 @@ impl App {
                 self.dialog = Some(Dialog::Settings);
                 self.estimate_current();
             }
-            Action::CloseDialog => {
-                self.dialog = None;
-                self.view.focus_draft = true;
-            }
+            Action::CloseDialog => self.dialog = None,
             Action::Dismiss(at) => drop(self.notices.remove(at)),
             Action::Take(at, offer) => {
                 self.notices.remove(at);
@@ -144,7 +139,6 @@ impl App {
         let messages = chat.prompt(&system);
         self.chats.insert(0, chat);
         self.save_chat(id);
-        self.view.focus_draft = true;
         self.n_answers += 1;
         let cancel = Cancel::default();
         let now = Instant::now();
@@ -176,7 +170,6 @@ impl App {
     }
 
     fn new_chat(&mut self) {
-        self.view.focus_draft = true;
         let empty = self.chats.iter().find(|chat| chat.messages.is_empty());
         let id = match empty {
             Some(chat) => chat.id.clone(),
@@ -197,7 +190,6 @@ impl App {
             self.view.heights.clear();
             self.view.markdown = Default::default();
         }
-        self.view.focus_draft = true;
     }
 
     fn delete(&mut self, id: &str) {

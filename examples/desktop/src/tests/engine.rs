@@ -150,7 +150,7 @@ fn effort_and_latents_reach_the_cache() {
         ..on_cpu()
     };
     load(&engine, ModelRef::Default, settings).unwrap();
-    let mut used = |effort| {
+    let used = |effort| {
         let mut request = request(1, QUESTION, &Cancel::default());
         request.settings.effort = Some(effort);
         let (_, report) = answer(&engine, request).unwrap();

@@ -166,7 +166,7 @@ fn an_edited_question_is_answered_in_place_of_the_old_one() {
 #[test]
 fn keys_open_chats_and_dialogs() {
     let (_folder, mut window) = window();
-    type_and_send(&mut window, "What is the capital of France?");
+    type_and_send(&mut window, "What is the capital of Italy?");
     until_answered(&mut window);
     let first = window.state().current.clone();
     window.key_press_modifiers(Modifiers::COMMAND, Key::N);
@@ -187,7 +187,7 @@ fn keys_open_chats_and_dialogs() {
     window.run_steps(3);
     assert!(window.state().dialog.is_none());
     window
-        .get_by_role_and_label(Role::Button, "What is the capital of France?")
+        .get_by_role_and_label(Role::Button, "What is the capital of Italy?")
         .click();
     window.run_steps(2);
     assert_eq!(window.state().current, first);

@@ -1,11 +1,14 @@
 //! Where questions are typed.
 
-use eframe::egui::{self, Align, Button, Layout, RichText, ScrollArea, Stroke, Ui, vec2};
+use eframe::egui::{self, Button, RichText, ScrollArea, Stroke, Ui, vec2};
 
 use super::theme::palette;
 use super::widgets::{card, column, lines, named, weak};
 use crate::app::{Action, App, Model};
 use crate::text;
+
+/// Width and height of the button.
+const BUTTON: f32 = 34.0;
 
 pub(super) fn show(app: &mut App, ui: &mut Ui) -> Option<Action> {
     column(ui, |ui| {
@@ -20,23 +23,23 @@ pub(super) fn show(app: &mut App, ui: &mut Ui) -> Option<Action> {
             frame
         };
         frame.show(ui, |ui| {
-            ui.with_layout(Layout::right_to_left(Align::Max), |ui| {
-                action = button(app, ui);
+            ui.horizontal(|ui| {
+                let width = ui.available_width() - BUTTON - ui.spacing().item_spacing.x - 4.0;
                 let area = ScrollArea::vertical().max_height(180.0).id_salt("draft");
-                area.show(ui, |ui| {
-                    ui.with_layout(Layout::top_down(Align::Min), |ui| {
-                        ui.add_space(4.0);
-                        let draft = &mut app.view.draft;
-                        let (field, is_entered) = lines(ui, id, draft, "Ask something");
-                        if is_entered {
-                            action = Some(Action::Send);
-                        }
-                        if app.view.focus_draft && app.dialog.is_none() {
-                            field.request_focus();
-                            app.view.focus_draft = false;
-                        }
-                    });
+                let area = area.min_scrolled_height(24.0);
+                area.max_width(width).show(ui, |ui| {
+                    ui.set_width(width);
+                    let draft = &mut app.view.draft;
+                    let (field, is_entered) = lines(ui, id, draft, "Ask something");
+                    if is_entered {
+                        action = Some(Action::Send);
+                    }
+                    if app.view.focus_draft && app.dialog.is_none() {
+                        field.request_focus();
+                        app.view.focus_draft = false;
+                    }
                 });
+                action = action.take().or(button(app, ui));
             });
         });
         ui.add_space(2.0);
@@ -58,7 +61,7 @@ fn button(app: &App, ui: &mut Ui) -> Option<Action> {
         Button::new(RichText::new(symbol).size(17.0).color(p.on_accent))
             .fill(fill)
             .corner_radius(17)
-            .min_size(vec2(34.0, 34.0))
+            .min_size(vec2(BUTTON, BUTTON))
     };
     if app.running.is_some() {
         let stop = named(ui.add(round("⏹", p.weak)), "Stop (Esc)");

@@ -122,23 +122,26 @@ fn question(ui: &mut Ui, view: &mut View, message: &Message, place: &Place) -> O
             .show(ui, |ui| ui.add(egui::Label::new(&message.text).wrap()));
     });
     let mut action = None;
-    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-        copy(ui, view, place.at, &message.text);
-        if ui
-            .add_enabled(place.can_ask, small("Edit"))
-            .on_hover_text("Ask something else here")
-            .clicked()
-        {
-            view.editing = Some(Editing {
-                at: place.at,
-                text: message.text.clone(),
-                focus: true,
-            });
-        }
-        // A failed answer leaves its question as the last message.
-        if place.is_last && ui.add_enabled(place.can_ask, small("Retry")).clicked() {
-            action = Some(Action::Retry);
-        }
+    // A line of its own: the layout alone would be as high as all that is left.
+    ui.horizontal(|ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            copy(ui, view, place.at, &message.text);
+            if ui
+                .add_enabled(place.can_ask, small("Edit"))
+                .on_hover_text("Ask something else here")
+                .clicked()
+            {
+                view.editing = Some(Editing {
+                    at: place.at,
+                    text: message.text.clone(),
+                    focus: true,
+                });
+            }
+            // A failed answer leaves its question as the last message.
+            if place.is_last && ui.add_enabled(place.can_ask, small("Retry")).clicked() {
+                action = Some(Action::Retry);
+            }
+        });
     });
     action
 }

@@ -1,6 +1,6 @@
 //! What covers the window: settings, the choice of a model, questions before something is done.
 
-use eframe::egui::{self, Id, Key, Modal, TextEdit, Ui};
+use eframe::egui::{self, Frame, Id, Key, Margin, Modal, TextEdit, Ui};
 
 use super::widgets::{primary, weak};
 use super::{models, settings};
@@ -15,7 +15,9 @@ pub(super) fn show(app: &mut App, ctx: &egui::Context) -> Vec<Action> {
         return vec![];
     };
     let mut actions = vec![];
-    let modal = Modal::new(Id::unique("dialog")).show(ctx, |ui| {
+    let frame = Frame::popup(&ctx.global_style()).inner_margin(Margin::same(20));
+    let modal = Modal::new(Id::unique("dialog")).frame(frame);
+    let modal = modal.show(ctx, |ui| {
         ui.set_width(WIDTH.min(ctx.content_rect().width() - 60.0));
         let action = match &mut dialog {
             Dialog::Settings => settings::show(app, ui),

@@ -52,7 +52,7 @@ pub(crate) fn show(app: &mut App, ui: &mut egui::Ui) {
         .show_separator_line(true)
         .show(ui, |ui| actions.extend(top::show(app, ui)));
     Panel::bottom("composer")
-        .frame(ground.inner_margin(Margin::symmetric(16, 12)))
+        .frame(ground.inner_margin(Margin::symmetric(0, 12)))
         .show_separator_line(false)
         .show(ui, |ui| {
             actions.extend(notices::show(app, ui));

@@ -1,7 +1,7 @@
 //! Settings. They take effect as they are changed; those of the device when the model is loaded
 //! again.
 
-use eframe::egui::{ComboBox, DragValue, Grid, RichText, ScrollArea, Slider, TextEdit, Ui};
+use eframe::egui::{ComboBox, DragValue, Grid, Key, RichText, ScrollArea, Slider, TextEdit, Ui};
 
 use super::models;
 use super::widgets::{primary, section, weak};
@@ -17,6 +17,8 @@ pub(super) fn show(app: &mut App, ui: &mut Ui) -> Option<Action> {
         .max_height(height)
         .auto_shrink([false, true])
         .show(ui, |ui| {
+            // Beside the scroll bar.
+            ui.set_max_width(ui.available_width() - 14.0);
             section(ui, "Answers");
             let ready = app.ready().cloned();
             let model = ready.as_ref().map(|info| (info.sampler, info.effort));
@@ -247,16 +249,14 @@ fn window(ui: &mut Ui, app: &mut App) {
             }
         });
         ui.end_row();
-        ui.label("Keys");
-        let key = |key| super::chats::shortcut(ui, key);
-        use eframe::egui::Key::{Comma, N, O};
-        let keys = format!(
-            "{} new chat, {} open a model, {} settings, Esc stop",
-            key(N),
-            key(O),
-            key(Comma)
-        );
-        weak(ui, keys);
-        ui.end_row();
     });
+    ui.add_space(4.0);
+    let key = |key| super::chats::shortcut(ui, key);
+    let keys = format!(
+        "{} begins a new chat, {} opens a model, {} these settings; Esc stops an answer.",
+        key(Key::N),
+        key(Key::O),
+        key(Key::Comma)
+    );
+    weak(ui, keys);
 }

@@ -107,6 +107,7 @@ fn restyle(style: &mut Style, p: &Palette) {
     style.spacing.menu_margin = Margin::same(8);
     style.spacing.combo_width = 170.0;
     style.spacing.slider_width = 170.0;
+    style.spacing.extra_text_line_spacing = 3.0;
     let visuals = &mut style.visuals;
     visuals.weak_text_color = Some(p.weak);
     visuals.hyperlink_color = p.accent;
@@ -120,7 +121,7 @@ fn restyle(style: &mut Style, p: &Palette) {
     visuals.code_bg_color = p.card;
     visuals.faint_bg_color = p.side;
     visuals.error_fg_color = p.error;
-    visuals.selection.bg_fill = p.accent.gamma_multiply(0.35);
+    visuals.selection.bg_fill = p.accent.gamma_multiply(0.25);
     visuals.selection.stroke = Stroke::new(1.0, p.text);
     visuals.slider_trailing_fill = true;
     let widgets = &mut visuals.widgets;

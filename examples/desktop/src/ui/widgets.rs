@@ -47,10 +47,14 @@ pub(crate) fn card(ui: &Ui, fill: Color32) -> egui::Frame {
 
 /// A line with a name on the left and a value on the right.
 pub(crate) fn fact(ui: &mut Ui, name: &str, value: &str) {
-    ui.horizontal(|ui| {
-        weak(ui, name);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            ui.add(egui::Label::new(RichText::new(value).small()).truncate());
+    ui.scope(|ui| {
+        // Lines of text, not of buttons.
+        ui.spacing_mut().interact_size.y = 16.0;
+        ui.horizontal(|ui| {
+            weak(ui, name);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.add(egui::Label::new(RichText::new(value).small()).truncate());
+            });
         });
     });
 }
