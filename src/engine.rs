@@ -1,5 +1,6 @@
 //! A loaded model on a device.
 
+mod cancel;
 mod device;
 mod load;
 #[cfg(not(target_arch = "wasm32"))]
@@ -7,6 +8,7 @@ mod quantize;
 mod sidecar;
 mod text;
 
+pub use cancel::Cancel;
 pub use device::DeviceChoice;
 pub use load::{LoadReport, Progress, WeightFormat};
 #[cfg(not(target_arch = "wasm32"))]
@@ -62,6 +64,8 @@ pub struct LoadOptions {
     /// Folder of what saves work on the next run, compiled pipelines for one; nothing is kept
     /// where `None`. It is made where it is missing, and may be deleted at any time.
     pub cache_dir: Option<PathBuf>,
+    /// Stops loading from outside, between two pieces of a tensor: [`Error::Cancelled`].
+    pub cancel: Cancel,
 }
 
 impl LoadOptions {
@@ -152,7 +156,11 @@ impl Engine {
                 model,
                 layouts,
                 branches,
-                options,
+                // A lost device is loaded again whatever becomes of it.
+                options: LoadOptions {
+                    cancel: Cancel::default(),
+                    ..options
+                },
                 tokenizer,
                 template,
                 loaded: Mutex::new(Arc::new(loaded)),

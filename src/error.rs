@@ -106,6 +106,9 @@ pub enum Error {
         /// What the model has.
         limit: u32,
     },
+    /// [`Cancel`](crate::Cancel) stopped loading.
+    #[error("loading was cancelled")]
+    Cancelled,
     /// A prompt that does not fit.
     #[error(
         "the prompt has {found} tokens, but the context has {limit} positions and one is needed for the answer; use a larger --ctx"

@@ -13,7 +13,7 @@ mod step;
 mod trace;
 
 pub use arenas::CacheUse;
-pub use generate::{BeforeStep, Cancel, GenerateOptions, Generation, Piece, StopReason};
+pub use generate::{BeforeStep, GenerateOptions, Generation, Piece, StopReason};
 pub use profile::Profile;
 pub use routes::{Branch, LayerBranches, LayerCosts, Routes, TakenRoutes, layer_costs};
 pub use score::{SCORE_WINDOW, Score};

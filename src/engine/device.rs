@@ -100,7 +100,22 @@ impl Loaded {
             None => Upload::Cpu(reference::Weights::new(layouts)),
         };
         load::lap(&mut lap, &mut report.device);
-        load::weights(file, model, layouts, &mut upload, &mut report, progress).await?;
+        let mut progress = |now| {
+            progress(now);
+            match options.cancel.is_cancelled() {
+                true => Err(Error::Cancelled),
+                false => Ok(()),
+            }
+        };
+        load::weights(
+            file,
+            model,
+            layouts,
+            &mut upload,
+            &mut report,
+            &mut progress,
+        )
+        .await?;
         lap = Instant::now();
         let weights = match upload {
             Upload::Gpu(gpu, mut weights) => {

@@ -159,14 +159,14 @@ pub(super) fn lap(start: &mut Instant, phase: &mut Duration) {
 /// Bytes of a tensor that are in host memory at a time, about.
 const SLAB: usize = 8 << 20;
 
-/// Reads, converts, packs and uploads every parameter.
+/// Reads, converts, packs and uploads every parameter, until `progress` fails.
 pub(super) async fn weights(
     file: &ModelFile,
     model: &Model,
     layouts: &[WeightLayout],
     upload: &mut Upload,
     report: &mut LoadReport,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut lap_start = Instant::now();
     let total = model.weights.iter().map(|w| w.tensor.n_bytes()).sum();
@@ -197,7 +197,7 @@ pub(super) async fn weights(
                 .await?;
             lap(&mut lap_start, &mut report.upload);
             done += slab.bytes.len() as u64;
-            progress(Progress { done, total });
+            progress(Progress { done, total })?;
         }
     }
     Ok(())

@@ -17,6 +17,8 @@ pub struct CacheUse {
     pub n_latent: u64,
     /// Bytes of them all.
     pub bytes: u64,
+    /// Bytes of the rows that are kept as latents.
+    pub latent_bytes: u64,
     /// Bytes that they would take if all were kept as they are.
     pub dense_bytes: u64,
     /// Bytes that are allocated for the cache.
@@ -184,6 +186,9 @@ impl Session {
                 for rows in cache_rows(&self.settings, layer, dim) {
                     let n = if rows.is_latent { n_latent } else { n_dense };
                     found.bytes += n * rows.row_bytes;
+                    if rows.is_latent {
+                        found.latent_bytes += n * rows.row_bytes;
+                    }
                 }
                 let whole = 2 * self.settings.cache.row_bytes(dim.into());
                 found.dense_bytes += u64::from(n) * whole;

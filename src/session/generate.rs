@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use web_time::Instant;
@@ -11,26 +10,10 @@ use super::ahead::{Step, Steps};
 use super::speculate::Drafts;
 use super::step::rows;
 use super::{Session, sampler};
-use crate::engine::Engine;
+use crate::engine::{Cancel, Engine};
 use crate::error::Error;
 use crate::sampler::SamplerParams;
 use crate::tokenizer::{DecodeStream, StopStrings};
-
-/// Stops an answer from anywhere, another thread included, before its next token.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Asks the answer to stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked to.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Called before each step of an answer, on the thread that computes it. It may block there, which holds the answer: an
 /// app in the background may not use the GPU.

@@ -207,10 +207,11 @@ fn the_cache_takes_what_its_rows_take() {
                     CacheMode::LatentV => d_kv + rank,
                     _ => 2 * rank,
                 };
-                let want = 2 * ((all - n_latent) * 2 * d_kv + n_latent * latent);
+                let (dense, latent) = (4 * (all - n_latent) * d_kv, 2 * n_latent * latent);
+                assert_eq!((got.n_latent, got.n_dense), (n_latent, all - n_latent));
                 assert_eq!(
-                    (got.n_latent, got.n_dense, got.bytes, got.dense_bytes),
-                    (n_latent, all - n_latent, want, 4 * all * d_kv),
+                    (got.bytes, got.latent_bytes, got.dense_bytes),
+                    (dense + latent, latent, 4 * all * d_kv),
                     "{mode:?}, {routes:?}"
                 );
                 assert!(got.allocated >= got.bytes);

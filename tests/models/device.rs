@@ -11,7 +11,7 @@ use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, PADDING, Row};
 use deputy::model::Model;
 use deputy::plan::{Buffer, Settings, Size, lower};
-use deputy::{DeviceChoice, Engine, LoadOptions, WeightFormat};
+use deputy::{Cancel, DeviceChoice, Engine, Error, LoadOptions, WeightFormat};
 
 use crate::support::*;
 
@@ -209,6 +209,30 @@ fn a_load_report_adds_up() {
 }
 
 /// The same but for rounding.
+#[test]
+fn loading_stops_where_it_is_asked_to() {
+    let load = |cancel: &Cancel, stop_at: usize| {
+        let options = LoadOptions {
+            cancel: cancel.clone(),
+            ..exact(DeviceChoice::Cpu)
+        };
+        let mut n = 0;
+        let mut on_progress = |_| {
+            n += 1;
+            if n == stop_at {
+                cancel.cancel();
+            }
+        };
+        let path = fixtures().join("qwen3");
+        let loaded = pollster::block_on(Engine::load(path, options, &mut on_progress));
+        (loaded, n)
+    };
+    let (loaded, n_pieces) = load(&Cancel::default(), usize::MAX);
+    assert!(loaded.is_ok() && n_pieces > 3);
+    let (loaded, n) = load(&Cancel::default(), 2);
+    assert!(matches!(loaded, Err(Error::Cancelled)) && n == 2);
+}
+
 fn assert_close(got: &[f32], want: &[f32], what: &str) {
     let vocab = got.len() / N_TOKENS;
     compare(got, want, vocab, 1e-4).unwrap_or_else(|e| panic!("{what}: {e}"));

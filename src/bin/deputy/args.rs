@@ -10,7 +10,7 @@ use deputy::graph::CacheMode;
 use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, every_shader};
 use deputy::sampler::SamplerParams;
-use deputy::{DeviceChoice, Engine, GenerateOptions, LoadOptions, Routes, WeightFormat};
+use deputy::{Cancel, DeviceChoice, Engine, GenerateOptions, LoadOptions, Routes, WeightFormat};
 
 /// Options of every command.
 #[derive(Args)]
@@ -110,6 +110,7 @@ impl Global {
             capabilities: None,
             dense: self.dense,
             cache_dir: if self.no_cache { None } else { cache_dir() },
+            cancel: Cancel::default(),
         }
     }
 
