@@ -6,6 +6,7 @@ mod date;
 mod record;
 mod set;
 mod table;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ struct Cli {
 enum Task {
     Bench(Box<bench::Args>),
     Table(TableArgs),
+    Web(web::Args),
 }
 
 /// Prints what was recorded as a markdown table.
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let done = match &Cli::parse().task {
         Task::Bench(args) => bench::run(args),
         Task::Table(args) => table(args),
+        Task::Web(args) => web::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
