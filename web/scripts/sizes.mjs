@@ -2,9 +2,10 @@
 
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 
-const web = join(import.meta.dirname, "..");
+const web = fileURLToPath(new URL("..", import.meta.url));
 const MIB = 1 << 20;
 /** Compressed with brotli. */
 const LIMITS = { wasm: 3 * MIB, package: 4 * MIB };

@@ -135,6 +135,14 @@ test("a picked folder is loaded, and what is no model explained", async () => {
   assert.match(await page.textContent("#facts"), /qwen3/);
 });
 
+test("the example of thirty lines tells a story", async () => {
+  const example = await open(browser, site.url, "/examples/story.html");
+  await example.click("button:enabled", { timeout: 90_000 });
+  await example.waitForFunction(() => document.querySelector("#story").textContent.split(" ").length > 8);
+  assert.match(await example.textContent("#story"), /^[A-Z]/);
+  await example.context().close();
+});
+
 test("without an adapter the page says what to do", async () => {
   const plain = await launch([]);
   try {

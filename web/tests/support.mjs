@@ -3,10 +3,11 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { serve } from "./server.mjs";
 
-export const web = join(import.meta.dirname, "..");
+export const web = fileURLToPath(new URL("..", import.meta.url));
 export const root = join(web, "..");
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
 const deputy = process.env.DEPUTY ?? join(target, "debug/deputy");
