@@ -1,5 +1,9 @@
 //! One error for everything that the engine does.
 
+mod kind;
+
+pub use kind::ErrorKind;
+
 use crate::branch;
 use crate::file;
 use crate::gpu;

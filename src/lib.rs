@@ -59,6 +59,6 @@ pub mod tokenizer;
 #[cfg(feature = "default-model")]
 pub use default_model::*;
 pub use engine::*;
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use self_test::*;
 pub use session::*;

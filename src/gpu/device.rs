@@ -46,6 +46,13 @@ impl Adapter {
 
 const SOFTWARE: &str = "software";
 
+/// What stands before a shader with subgroup operations: browsers ask for it, naga does not know it.
+pub(super) const ENABLE_SUBGROUPS: &str = if cfg!(target_arch = "wasm32") {
+    "enable subgroups;\n"
+} else {
+    ""
+};
+
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor {
         // Not GL: its compute lacks what the kernels need, and lists software adapters twice.
@@ -115,7 +122,9 @@ pub struct GpuOptions {
     pub checked: bool,
     /// How the constants of products are chosen.
     pub tuning: Tuning,
-    /// What kernels may use, where it is not all that the device has; for tests.
+    /// What kernels may use, where it is not all that the device has; for tests. In a browser
+    /// it says also what the device has beyond what wgpu asks for: a page that adds `subgroups` to
+    /// every request of a device gives their smallest size here.
     pub capabilities: Option<Capabilities>,
     /// Where compiled pipelines and tuned constants are kept from run to run.
     pub cache: Option<CacheFolder>,
@@ -138,7 +147,7 @@ impl Gpu {
     /// [`Error::Open`] with what the driver said.
     pub async fn open(adapter: Adapter, options: GpuOptions) -> Result<Self, Error> {
         let wanted = if cfg!(target_arch = "wasm32") {
-            // wgpu's web backend does not offer subgroups, and `enable subgroups;` would be needed there.
+            // Of subgroups wgpu's web backend knows nothing: see `GpuOptions::capabilities`.
             wgpu::Features::empty()
         } else {
             wgpu::Features::SUBGROUP
@@ -172,6 +181,8 @@ impl Gpu {
         let capabilities = Capabilities {
             subgroups: if features.contains(wgpu::Features::SUBGROUP) {
                 info.subgroup_min_size
+            } else if cfg!(target_arch = "wasm32") {
+                options.capabilities.map_or(0, |given| given.subgroups)
             } else {
                 0
             },
@@ -219,6 +230,19 @@ impl Gpu {
         }
     }
 
+    /// What a failure means. A browser may say that the device is lost after it has failed what was
+    /// under way, so that everything submitted is waited for before it is asked.
+    pub(super) async fn failure(&self, cause: String) -> Error {
+        let settled = match cfg!(target_arch = "wasm32") {
+            true => self.finish().await,
+            false => self.check(),
+        };
+        settled.err().unwrap_or_else(|| Error::Driver {
+            adapter: self.adapter.name.clone(),
+            cause,
+        })
+    }
+
     /// A buffer of zeros.
     pub(super) async fn buffer(
         &self,
@@ -249,14 +273,10 @@ impl Gpu {
         if no_memory.await.is_some() {
             return Err(out_of_memory());
         }
-        if let Some(cause) = invalid.await {
-            self.check()?;
-            return Err(Error::Driver {
-                adapter: self.adapter.name.clone(),
-                cause: cause.to_string(),
-            });
+        match invalid.await {
+            Some(cause) => Err(self.failure(cause.to_string()).await),
+            None => Ok(buffer),
         }
-        Ok(buffer)
     }
 
     /// The buffers that a dispatch binds.

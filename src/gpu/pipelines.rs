@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use web_time::Instant;
 
-use super::device::{Begun, lock};
+use super::device::{Begun, ENABLE_SUBGROUPS, lock};
 use super::{Error, Gpu};
 use crate::file::CacheFolder;
 use crate::kernels::Shader;
@@ -195,9 +195,13 @@ impl Gpu {
     }
 
     fn module(&self, shader: &Shader) -> wgpu::ShaderModule {
+        let mut source = shader.source();
+        if shader.has_subgroups() {
+            source.insert_str(0, ENABLE_SUBGROUPS);
+        }
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&shader.label),
-            source: wgpu::ShaderSource::Wgsl(shader.source().into()),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
         };
         if self.pipelines.checked {
             return self.device.create_shader_module(descriptor);

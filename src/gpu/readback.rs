@@ -68,15 +68,13 @@ impl Readback {
         let n_bytes = pending.n_bytes;
         self.pending = None;
         gpu.check()?;
-        let driver = |cause: String| Error::Driver {
-            adapter: gpu.adapter.name.clone(),
-            cause,
+        if let Err(cause) = result {
+            return Err(gpu.failure(cause.to_string()).await);
+        }
+        let view = match self.buffer.get_mapped_range(0..n_bytes) {
+            Ok(view) => view,
+            Err(cause) => return Err(gpu.failure(cause.to_string()).await),
         };
-        result.map_err(|cause| driver(cause.to_string()))?;
-        let view = self
-            .buffer
-            .get_mapped_range(0..n_bytes)
-            .map_err(|cause| driver(cause.to_string()))?;
         let bytes = view.to_vec();
         drop(view);
         self.buffer.unmap();

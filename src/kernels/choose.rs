@@ -66,6 +66,13 @@ impl Shader {
         self.parts.iter().map(|path| text(path)).collect()
     }
 
+    /// Whether it uses subgroup operations.
+    pub fn has_subgroups(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| part.ends_with("_subgroup.wgsl"))
+    }
+
     /// With other values of its overrides.
     pub fn with(&self, constants: &[(&'static str, u32)]) -> Self {
         Self {
@@ -207,11 +214,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
     if !variant.is_empty() {
         shader.label = format!("{}_{variant}", shader.label);
     }
-    if shader
-        .parts
-        .iter()
-        .any(|part| part.ends_with("_subgroup.wgsl"))
-    {
+    if shader.has_subgroups() {
         shader.label.push_str("_subgroup");
     }
     shader.parts.push(kernel_part(kernel));

@@ -7,6 +7,7 @@ mod mobile;
 mod record;
 mod set;
 mod table;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ enum Task {
     Bench(Box<bench::Args>),
     Mobile(mobile::Args),
     Table(TableArgs),
+    Web(web::Args),
 }
 
 /// Prints what was recorded as a markdown table.
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(args),
         Task::Mobile(args) => mobile::run(args),
         Task::Table(args) => table(args),
+        Task::Web(args) => web::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,68 @@
+// What the tests share: a browser, a server, and the native engine that says what is right.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { serve } from "./server.mjs";
+
+export const web = fileURLToPath(new URL("..", import.meta.url));
+export const root = join(web, "..");
+const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
+const deputy = process.env.DEPUTY ?? join(target, "debug/deputy");
+export const models = join(root, "tests/data/models");
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--disable-dev-shm-usage",
+];
+
+/** A software adapter, so that every machine computes alike. */
+export const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+export async function launch(flags = WEBGPU) {
+  const executablePath = process.env.CHROMIUM ?? CHROMIUM.find((path) => existsSync(path));
+  return chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
+}
+
+/** The package and the test models on a server. */
+export function server() {
+  return serve({ "": web, models, shared: sharedModels() ?? "/nowhere" });
+}
+
+/** The larger models beside the repository, where they are. */
+export function sharedModels() {
+  const folder = join(root, "../shared/models");
+  return existsSync(folder) ? folder : undefined;
+}
+
+/** A page with the package as `deputy` in it, in a profile of its own. */
+export async function open(browser, url, path = "/tests/blank.html") {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  page.on("pageerror", (error) => console.error(`page: ${error.stack ?? error}`));
+  page.on("console", (message) => {
+    if (message.type() === "error") console.error(`console: ${message.text()}`);
+  });
+  await page.goto(url + path);
+  return page;
+}
+
+/** What the native engine answers, on the CPU: its JSON. */
+export function native(args) {
+  const line = ["generate", ...args, "--temp", "0", "--json", "--device", "cpu"];
+  const printed = execFileSync(deputy, line, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  return JSON.parse(printed);
+}
+
+export function readJson(path) {
+  return JSON.parse(readFileSync(path, "utf8"));
+}
