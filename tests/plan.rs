@@ -312,6 +312,7 @@ fn linear(x: ValueId, weight: WeightId, bias: Option<WeightId>) -> Op {
         x,
         parts,
         branches: None,
+        flat: None,
     }
 }
 

@@ -96,12 +96,12 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 &[("WG", 32)],
             ),
             // As wide as one vector register there is nothing to wait for at barriers.
-            Call::RmsNorm(_) if software => (
+            Call::RmsNorm(_) | Call::FlattenRows(_) if software => (
                 "lane".to_owned(),
                 vec![reduce_part(capabilities)],
                 &[("WG", 8)],
             ),
-            Call::RmsNorm(_) => (
+            Call::RmsNorm(_) | Call::FlattenRows(_) => (
                 String::new(),
                 vec![reduce_part(capabilities)],
                 &[("WG", 64)],
@@ -115,7 +115,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 let parts = [linear_parts(form), vec![part]].concat();
                 (form_name(form), parts, choices[0])
             }
-            Call::MatMul(form, p) if software && form.input != Input::Int8 => (
+            Call::MatMul(form, p) if software && !is_integer(form.input) => (
                 form_name(form),
                 [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
                 MATMUL_LANE[usize::from(p.rows <= 8)],
@@ -194,7 +194,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         };
     let kernel = match call {
         Call::MatVec(..) if software => "matvec_lane",
-        Call::MatMul(form, _) if software && form.input != Input::Int8 => "matmul_lane",
+        Call::MatMul(form, _) if software && !is_integer(form.input) => "matmul_lane",
         Call::Attention(_, p) => attention::kernel(p, capabilities),
         _ => call.kernel(),
     };
@@ -216,6 +216,11 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
     }
     shader.parts.push(kernel_part(kernel));
     shader
+}
+
+/// Whether a product is one of integers, which has one kernel for all devices.
+const fn is_integer(input: Input) -> bool {
+    matches!(input, Input::Int8 | Input::Flat)
 }
 
 /// Values of overrides that suit one shape or another, the one for unknown devices first. Which is
@@ -254,7 +259,7 @@ pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
     let choices = match first.kernel {
         "matvec" => MATVEC,
         "matvec_lane" => MATVEC_LANE,
-        "matmul" | "matmul_int8" => MATMUL,
+        "matmul" | "matmul_flat" | "matmul_int8" => MATMUL,
         "matmul_lane" => MATMUL_LANE,
         _ => &[],
     };
@@ -304,6 +309,7 @@ pub fn every_shader() -> Vec<Shader> {
         Call::Add(Zeroable::zeroed()),
         Call::GatherRows(Zeroable::zeroed()),
         Call::QuantizeRows(Zeroable::zeroed()),
+        Call::FlattenRows(Zeroable::zeroed()),
         Call::Route(Zeroable::zeroed()),
         Call::PlaceRows(Zeroable::zeroed()),
         Call::Sample(Zeroable::zeroed()),
@@ -331,11 +337,13 @@ pub fn every_shader() -> Vec<Shader> {
             let form = Form { input, ..form };
             calls.push(Call::MatMul(form, Zeroable::zeroed()));
             if has_int8(dtype) && input == Input::Plain {
-                let form = Form {
-                    input: Input::Int8,
-                    ..form
-                };
-                calls.push(Call::MatMul(form, Zeroable::zeroed()));
+                for input in [Input::Int8, Input::Flat] {
+                    // The table takes the place of what a ninth buffer would be.
+                    if (input, form.arm) != (Input::Flat, Arm::Split) {
+                        let form = Form { input, ..form };
+                        calls.push(Call::MatMul(form, Zeroable::zeroed()));
+                    }
+                }
             }
         }
     }
