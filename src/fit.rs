@@ -17,6 +17,7 @@
 //! needed, and the two passes of the text through the model decide.
 
 mod branches;
+mod caps;
 mod draft;
 mod factors;
 mod flatten;
@@ -29,12 +30,11 @@ mod ranks;
 mod round;
 mod router;
 mod run;
+mod seen;
 mod text;
 
 pub use factors::{Basis, Factors};
-pub use flatten::{
-    FlattenOptions, FlattenReport, Flattened, InputReport, RoundedReport, flatten,
-};
+pub use flatten::{FlattenOptions, FlattenReport, Flattened, InputReport, RoundedReport, flatten};
 pub use linear::Linear;
 pub use measure::{Measured, Meter, hold_out, static_lists};
 pub use moments::Moment;

@@ -220,7 +220,11 @@ fn check_scales(
         None => Ok(()),
         Some(row) => Err(model::Error::Invalid {
             file: file.file_of(&source.tensor).to_owned(),
-            key: format!("tensor {:?}, row {}", source.tensor.name, slab.first_row + row),
+            key: format!(
+                "tensor {:?}, row {}",
+                source.tensor.name,
+                slab.first_row + row
+            ),
             expected: "one scale for all blocks, since the model is flattened".to_owned(),
             found: "several".to_owned(),
         }),

@@ -200,7 +200,10 @@ async fn write_folder(
         file: folder.display().to_string(),
         cause,
     })?;
-    let quantized = plan.tensors.iter().filter(|(_, _, to, _)| to.is_quantized());
+    let quantized = plan
+        .tensors
+        .iter()
+        .filter(|(_, _, to, _)| to.is_quantized());
     let listed =
         quantization_config(quantized.map(|(tensor, _, to, _)| (tensor.name.as_str(), *to)));
     let mut config = metadata.config.clone();
@@ -236,12 +239,18 @@ async fn write_folder(
 }
 
 fn declarations(plan: &Plan<'_>) -> Vec<Declaration> {
-    let tensors = plan.tensors.iter().map(|&(tensor, _, dtype, _)| Declaration {
-        name: tensor.name.clone(),
-        dtype,
-        shape: tensor.shape.clone(),
-    });
-    let added = plan.added.iter().map(|(declaration, _)| declaration.clone());
+    let tensors = plan
+        .tensors
+        .iter()
+        .map(|&(tensor, _, dtype, _)| Declaration {
+            name: tensor.name.clone(),
+            dtype,
+            shape: tensor.shape.clone(),
+        });
+    let added = plan
+        .added
+        .iter()
+        .map(|(declaration, _)| declaration.clone());
     tensors.chain(added).collect()
 }
 
@@ -271,7 +280,11 @@ async fn write_tensors(
     write: &mut WriteTensor<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
-    let total = plan.tensors.iter().map(|(tensor, ..)| tensor.n_bytes()).sum();
+    let total = plan
+        .tensors
+        .iter()
+        .map(|(tensor, ..)| tensor.n_bytes())
+        .sum();
     let mut done = 0;
     for &(tensor, from, to, bytes) in &plan.tensors {
         if let Some(bytes) = bytes {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-
+use super::caps::{cap, copies, smoothing};
 use super::round::{Gptq, Rounded, round};
-use super::{Error, FitProgress, Linear, Moment, Stage, Text, text};
+use super::seen::{Inputs, Seen, group};
+use super::{Error, FitProgress, Linear, Stage, Text, text};
 use crate::engine::{Engine, Progress, Rewrite, WeightFormat, rewrite, sidecar};
 use crate::file::Declaration;
-use crate::graph::{Flat, MAX_COPIES, MAX_LEVEL, WeightId};
+use crate::graph::{Flat, MAX_LEVEL, WeightId};
 use crate::model::FlatInput;
-use crate::session::{SessionOptions, Tap, TapKind};
 use crate::tensor::quant::write_row;
 use crate::tensor::{DType, Shape};
 
@@ -115,9 +115,10 @@ pub struct RoundedReport {
 impl FlattenReport {
     /// Part of the linears' multiply-adds whose weights have four bits.
     pub fn int4_share(&self) -> f64 {
-        let macs = |linear: &RoundedReport| (linear.shape[0] * linear.shape[1]) as f64;
+        let macs = |linear: &RoundedReport| linear.shape[0] * linear.shape[1];
         let four = self.linears.iter().filter(|linear| linear.bits == 4);
-        four.map(macs).sum::<f64>() / self.linears.iter().map(macs).sum::<f64>()
+        let all: usize = self.linears.iter().map(macs).sum();
+        four.map(macs).sum::<usize>() as f64 / all.max(1) as f64
     }
 
     /// Columns of integers in parts of the inputs' columns, over all inputs.
@@ -143,7 +144,7 @@ pub async fn flatten(
     let windows = text::windows(engine, texts, options.n_tokens, options.window)?;
     let mut inputs = Inputs::new(engine, windows).await?;
     let n_layers = engine.config().n_layers;
-    let group = group(engine, options);
+    let group = group(engine, options.memory);
     let mut rounded = vec![];
     let mut flattened = Flattened {
         replaced: BTreeMap::new(),
@@ -226,7 +227,8 @@ impl Flattened {
         let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
         let linear = rest.strip_suffix(".D")?;
         let linear = Linear::ALL.into_iter().find(|l| l.name() == linear)?;
-        self.smoothing.get(&(layer.parse().ok()?, linear.flat_input()))
+        self.smoothing
+            .get(&(layer.parse().ok()?, linear.flat_input()))
     }
 
     /// Smooths and caps an input, and rounds the linears that read it.
@@ -302,7 +304,10 @@ impl Flattened {
             cap,
             most: largest,
         });
-        self.add(input.tensor(layer, "copies"), flat.copies.iter().map(|&n| n.into()));
+        self.add(
+            input.tensor(layer, "copies"),
+            flat.copies.iter().map(|&n| n.into()),
+        );
         if let Some(scale) = flat.scale {
             self.add(input.tensor(layer, "scale"), [scale].into_iter());
         }
@@ -311,9 +316,7 @@ impl Flattened {
             true => Some(Gptq::new(&name, &moment, DAMPING)?),
             false => None,
         };
-        let round = |w: &[f32], most| {
-            round(w, &moment, gptq.as_ref(), most, options.output_scales)
-        };
+        let round = |w: &[f32], most| round(w, &moment, gptq.as_ref(), most, options.output_scales);
         let candidates = linears.into_iter().map(|(linear, id, shape, w)| Candidate {
             layer,
             linear,
@@ -339,7 +342,12 @@ impl Flattened {
     fn choose(&mut self, engine: &Engine, options: &FlattenOptions, candidates: Vec<Candidate>) {
         let macs = |candidate: &Candidate| candidate.shape[0] * candidate.shape[1];
         let mut order: Vec<usize> = (0..candidates.len()).collect();
-        order.sort_by(|&a, &b| candidates[a].four.error.total_cmp(&candidates[b].four.error));
+        order.sort_by(|&a, &b| {
+            candidates[a]
+                .four
+                .error
+                .total_cmp(&candidates[b].four.error)
+        });
         let mut left = options.int4_share * candidates.iter().map(macs).sum::<usize>() as f64;
         let mut has_four = vec![false; candidates.len()];
         for at in order {
@@ -402,7 +410,11 @@ fn check(engine: &Engine, options: &FlattenOptions) -> Result<(), Error> {
         return Err(invalid("alpha", "a number from 0 to 1", alpha));
     }
     if !(1.0..=16.0).contains(&max_expansion) {
-        return Err(invalid("max_expansion", "a number from 1 to 16", max_expansion));
+        return Err(invalid(
+            "max_expansion",
+            "a number from 1 to 16",
+            max_expansion,
+        ));
     }
     if !engine.model().graph.flats().is_empty() {
         return Err(Error::Flattened {
@@ -427,74 +439,6 @@ fn check(engine: &Engine, options: &FlattenOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// As many layers as the memory allows at a time.
-fn group(engine: &Engine, options: &FlattenOptions) -> u32 {
-    let moments = FlatInput::ALL.map(|input| Moment::n_bytes(input.cols(engine.config())));
-    let fit = options.memory / moments.iter().sum::<u64>().max(1);
-    fit.clamp(1, engine.config().n_layers.into()) as u32
-}
-
-/// What a text makes of an input.
-struct Seen {
-    /// The largest `|x|` of each column.
-    most: Vec<f32>,
-    moment: Moment,
-}
-
-struct Inputs {
-    session: crate::session::Session,
-    windows: Vec<Vec<u32>>,
-}
-
-impl Inputs {
-    async fn new(engine: &Engine, windows: Vec<Vec<u32>>) -> Result<Self, Error> {
-        let session = engine.session(SessionOptions::default()).await?;
-        Ok(Self { session, windows })
-    }
-
-    /// One pass over the text.
-    async fn gather(
-        &mut self,
-        layers: std::ops::Range<u32>,
-        n_layers: u32,
-        progress: &mut dyn FnMut(FitProgress),
-    ) -> Result<HashMap<(u32, FlatInput), Seen>, Error> {
-        let mut all: HashMap<(u32, FlatInput), Seen> = HashMap::new();
-        let n_groups = (n_layers as usize).div_ceil(layers.len());
-        let before = layers.start as usize / layers.len() * self.windows.len();
-        for (i, window) in self.windows.iter().enumerate() {
-            let mut on_tap = |tap: Tap<'_>| {
-                let input = match tap.kind {
-                    TapKind::Attention => FlatInput::Attention,
-                    TapKind::Output => FlatInput::Output,
-                    TapKind::Ffn => FlatInput::Ffn,
-                    TapKind::Down => FlatInput::Down,
-                    TapKind::Entry | TapKind::Middle => return,
-                };
-                let seen = all.entry((tap.layer, input)).or_insert_with(|| Seen {
-                    most: vec![0.0; tap.cols],
-                    moment: Moment::new(tap.cols),
-                });
-                for row in tap.values.chunks_exact(tap.cols) {
-                    for (most, x) in seen.most.iter_mut().zip(row) {
-                        *most = most.max(x.abs());
-                    }
-                }
-                seen.moment.add(tap.values);
-            };
-            self.session
-                .trace(window, layers.clone(), &mut on_tap)
-                .await?;
-            progress(FitProgress {
-                stage: Stage::Moments,
-                done: before + i + 1,
-                total: n_groups * self.windows.len(),
-            });
-        }
-        Ok(all)
-    }
-}
-
 /// The norm that makes an input.
 fn norm_of(engine: &Engine, layer: u32, input: FlatInput) -> Option<WeightId> {
     let norm = match input {
@@ -506,92 +450,4 @@ fn norm_of(engine: &Engine, layer: u32, input: FlatInput) -> Option<WeightId> {
     let weights = engine.model().graph.weights();
     let at = weights.iter().position(|weight| weight.name == name)?;
     Some(WeightId(at as u32))
-}
-
-/// `max|X|^alpha / max|W|^(1-alpha)` of each column, in parts of its geometric mean; 1 for those without values.
-fn smoothing(most: &[f64], most_of_weights: &[f64], alpha: f64) -> Vec<f32> {
-    let logs: Vec<Option<f64>> = most
-        .iter()
-        .zip(most_of_weights)
-        .map(|(x, w)| (*x > 0.0 && *w > 0.0).then(|| alpha * x.ln() - (1.0 - alpha) * w.ln()))
-        .collect();
-    let n = logs.iter().flatten().count().max(1);
-    let mean = logs.iter().flatten().sum::<f64>() / n as f64;
-    let value = |log: &Option<f64>| log.map_or(1.0, |log| (log - mean).exp() as f32);
-    logs.iter().map(value).collect()
-}
-
-/// Columns of integers for one whose largest value is `most`.
-fn copies(most: f64, cap: f64) -> u8 {
-    (most / cap - 1e-9).ceil().clamp(1.0, MAX_COPIES.into()) as u8
-}
-
-/// Tukey's fence over the columns' largest values, raised where the copies would be too many.
-fn cap(most: &[f64], max_expansion: f64) -> f64 {
-    let mut sorted = most.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let quartile = |part: f64| {
-        let at = part * (sorted.len() - 1) as f64;
-        let below = sorted[at.floor() as usize];
-        below + at.fract() * (sorted[at.ceil() as usize] - below)
-    };
-    let (q1, q3) = (quartile(0.25), quartile(0.75));
-    let largest = sorted[sorted.len() - 1];
-    let fence = (q3 + 1.5 * (q3 - q1)).min(largest);
-    let limit = (max_expansion * most.len() as f64) as usize;
-    let fits = |cap: f64| {
-        let columns = most.iter().map(|&most| usize::from(copies(most, cap)));
-        most.iter().all(|most| most / cap <= MAX_COPIES.into()) && columns.sum::<usize>() <= limit
-    };
-    if fits(fence) {
-        return fence;
-    }
-    let (mut low, mut high) = (fence, largest);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        if fits(middle) {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    high
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outliers_are_above_the_cap_and_others_are_not() {
-        let mut most: Vec<f64> = (0..512).map(|i| 1.0 + f64::from(i % 16) / 16.0).collect();
-        most[100] = 30.0;
-        most[200] = 45.0;
-        let cap = cap(&most, 1.3);
-        assert!((1.9..3.5).contains(&cap), "{cap}");
-        let n: usize = most.iter().map(|&most| usize::from(copies(most, cap))).sum();
-        assert!((512 + 15..666).contains(&n), "{n}");
-    }
-
-    #[test]
-    fn the_cap_rises_until_the_copies_are_few_enough() {
-        let most: Vec<f64> = (0..100).map(|i| if i < 10 { 1000.0 } else { 1.0 }).collect();
-        for (expansion, limit) in [(1.0, 100), (1.2, 120), (3.0, 300)] {
-            let cap = cap(&most, expansion);
-            let n: usize = most.iter().map(|&most| usize::from(copies(most, cap))).sum();
-            assert!(n <= limit && n > limit - 11, "{n} of {limit}, cap {cap}");
-        }
-    }
-
-    #[test]
-    fn a_dead_input_is_left_as_it_is() {
-        assert_eq!(cap(&[0.0; 32], 1.3), 0.0);
-        assert_eq!(smoothing(&[0.0, 4.0, 4.0], &[1.0, 1.0, 0.0], 0.5), [1.0, 1.0, 1.0]);
-    }
-
-    #[test]
-    fn smoothing_divides_by_what_the_activations_have_more_of() {
-        let s = smoothing(&[16.0, 1.0], &[1.0, 1.0], 0.5);
-        assert!((s[0] / s[1] - 4.0).abs() < 1e-6 && (s[0] * s[1] - 1.0).abs() < 1e-6, "{s:?}");
-    }
 }

@@ -200,7 +200,8 @@ mod tests {
     fn without_correlation_gptq_takes_the_nearest_integers() {
         let (w, moment) = (weight(5 * 32), Mat::<f64>::identity(32, 32));
         let gptq = Gptq::new("w", &moment, 0.01).expect("a moment");
-        let [by_gptq, nearest] = [Some(&gptq), None].map(|gptq| round(&w, &moment, gptq, 7, true).q);
+        let [by_gptq, nearest] =
+            [Some(&gptq), None].map(|gptq| round(&w, &moment, gptq, 7, true).q);
         assert_eq!(by_gptq, nearest);
     }
 }

@@ -64,9 +64,15 @@ mod tests {
             scale: None,
         };
         let table = flat.table();
-        assert_eq!((flat.n_columns(), flat.blocks(), flat.extra_blocks()), (36, 2, 1));
+        assert_eq!(
+            (flat.n_columns(), flat.blocks(), flat.extra_blocks()),
+            (36, 2, 1)
+        );
         assert_eq!(table[28..36], [1, 1, 3, 1, 2, 1, 1, 1]);
-        assert_eq!(table[64..68], [30 | 1 << 24, 30 | 2 << 24, 32 | 1 << 24, 255 << 24]);
+        assert_eq!(
+            table[64..68],
+            [30 | 1 << 24, 30 | 2 << 24, 32 | 1 << 24, 255 << 24]
+        );
         assert_eq!(table.len(), 96);
     }
 }

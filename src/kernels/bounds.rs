@@ -3,8 +3,8 @@
 
 use super::{
     CacheType, Call, PADDING, Row, add, attention, attention_latent, attention_merge, cache_copy,
-    cache_write, embed, flatten_rows, gated_act, gather_rows, latent_keys, latent_values, linear, quantize_rows,
-    rms_norm, route, sample,
+    cache_write, embed, flatten_rows, gated_act, gather_rows, latent_keys, latent_values, linear,
+    quantize_rows, rms_norm, route, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;

@@ -54,7 +54,9 @@ impl FromStr for Activations {
             "auto" => Ok(Activations::Auto),
             "f32" => Ok(Activations::F32),
             "int8" => Ok(Activations::Int8),
-            other => Err(format!("activations {other:?} are not one of auto, f32, int8")),
+            other => Err(format!(
+                "activations {other:?} are not one of auto, f32, int8"
+            )),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Config, FlatInput, Layout, names, rope};
 use crate::file::ModelFile;
 use crate::graph::{
-    Activation, Branches, Error, Factors, Flat, FlatId, Graph, HeadNorm, N_LOGITS, Op, PREFIX, Projection,
-    RopeId, RouterKind, Routing, ValueId, WeightId,
+    Activation, Branches, Error, Factors, Flat, FlatId, Graph, HeadNorm, N_LOGITS, Op, PREFIX,
+    Projection, RopeId, RouterKind, Routing, ValueId, WeightId,
 };
 
 /// A graph under construction.

@@ -76,7 +76,11 @@ pub(super) struct Flats {
 /// Reads them all.
 pub(super) async fn read(file: &ModelFile, config: &Config) -> Result<Flats, Error> {
     let mut flats = Flats::default();
-    if !file.tensors.keys().any(|name| name.starts_with(FLAT_PREFIX)) {
+    if !file
+        .tensors
+        .keys()
+        .any(|name| name.starts_with(FLAT_PREFIX))
+    {
         return Ok(flats);
     }
     for layer in 0..config.n_layers {
@@ -148,11 +152,7 @@ pub(super) fn check(
     Ok(())
 }
 
-async fn read_vector(
-    file: &ModelFile,
-    name: &str,
-    len: usize,
-) -> Result<Option<Vec<f32>>, Error> {
+async fn read_vector(file: &ModelFile, name: &str, len: usize) -> Result<Option<Vec<f32>>, Error> {
     let Some(tensor) = file.tensors.get(name) else {
         return Ok(None);
     };

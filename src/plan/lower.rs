@@ -7,9 +7,7 @@ use crate::graph::{
     Activation, Branches, Factors, FlatId, Graph, Node, Op, Projection, Rows, ValueId, WeightId,
 };
 use crate::kernels::linear::{Activations, Arm, Form, Input, MATMUL_ROWS, Output, has_int8};
-use crate::kernels::{
-    Call, add, embed, flatten_rows, gated_act, gather_rows, linear, quantize_rows, rms_norm, route, sample,
-};
+use crate::kernels::{Call, add, embed, gated_act, gather_rows, linear, rms_norm, route, sample};
 use crate::tensor::DType;
 
 /// Makes the plan of one size. `layouts` are by [`WeightId`].
@@ -41,16 +39,16 @@ pub fn lower(graph: &Graph, layouts: &[WeightLayout], settings: &Settings, size:
 
 /// A product before its weight is known.
 #[derive(Clone, Copy)]
-struct Product {
+pub(super) struct Product {
     form: Form,
-    params: linear::Params,
-    x: Buffer,
-    gains: Option<Buffer>,
+    pub(super) params: linear::Params,
+    pub(super) x: Buffer,
+    pub(super) gains: Option<Buffer>,
     residual: Option<Buffer>,
     routes: Option<Buffer>,
     y: Buffer,
     /// How `x` becomes integers, if it does.
-    flat: Option<FlatId>,
+    pub(super) flat: Option<FlatId>,
     /// The table of that.
     table: Option<Buffer>,
     /// `x` in bytes, made once for all projections.
@@ -435,7 +433,9 @@ impl<'a> Lowering<'a> {
             let mut this = *product;
             let in_bytes = self.settings.activations == Activations::Int8 || this.flat.is_some();
             if this.params.rows >= MATMUL_ROWS && in_bytes && has_int8(layout.dtype) {
-                let quantized = product.quantized.get_or_insert_with(|| self.quantize(&this));
+                let quantized = product
+                    .quantized
+                    .get_or_insert_with(|| self.quantize(&this));
                 this.x = *quantized;
                 this.form.input = Input::Int8;
                 if let Some(flat) = this.flat {
@@ -499,43 +499,6 @@ impl<'a> Lowering<'a> {
         self.call_weight(call, weight, chunk, &rest);
     }
 
-    /// Quantises the input of a product.
-    fn quantize(&mut self, product: &Product) -> Buffer {
-        let linear::Params {
-            rows,
-            cols,
-            blocks,
-            eps,
-            ..
-        } = product.params;
-        let Some(id) = product.flat else {
-            let call = Call::QuantizeRows(quantize_rows::Params {
-                rows,
-                cols,
-                blocks,
-                pad0: 0,
-            });
-            self.call(call, &[product.x, Buffer::Int8]);
-            return Buffer::Int8;
-        };
-        let flat = &self.graph.flats()[id.0 as usize];
-        let scale = flat.scale.unwrap_or(0.0);
-        let call = Call::FlattenRows(flatten_rows::Params {
-            rows,
-            cols,
-            blocks,
-            extra_blocks: flat.extra_blocks(),
-            scale,
-            inverse: if scale > 0.0 { 1.0 / scale } else { 0.0 },
-            has_norm: product.gains.is_some().into(),
-            eps,
-        });
-        let gains = product.gains.unwrap_or(Buffer::Zero);
-        let table = Buffer::FlatTable(id);
-        self.call(call, &[product.x, gains, table, Buffer::Int8]);
-        Buffer::Int8
-    }
-
     /// What a product reads: the value before a norm or behind an attention's splits, or its input as it is.
     fn input(&self, op: &Op, params: &mut linear::Params) -> (Input, Buffer, Option<Buffer>) {
         let x = op.inputs()[0];
@@ -573,17 +536,6 @@ impl<'a> Lowering<'a> {
         let few = self.rows(node.out) < MATMUL_ROWS;
         let is_norm = matches!(node.op, Op::RmsNorm { .. });
         is_norm && (few || is_dense && self.takes_integers(product))
-    }
-
-    /// Whether a product multiplies integers with one scale a row, in all of its parts.
-    fn takes_integers(&self, node: &Node) -> bool {
-        let Op::Linear { parts, flat, .. } = &node.op else {
-            return false;
-        };
-        let is_many = self.rows(node.out) >= MATMUL_ROWS;
-        let wanted = flat.is_some() && self.settings.activations == Activations::Auto;
-        let has_int8 = |part: &Projection| has_int8(self.layout(part.weight).dtype);
-        is_many && wanted && parts.iter().all(has_int8)
     }
 
     pub(super) fn layout(&self, id: WeightId) -> &'a WeightLayout {

@@ -195,9 +195,7 @@ pub fn session_buffers(
     let words_of_bytes = graph.nodes().iter().filter_map(|node| match node.op {
         Op::Linear { x, flat, .. } => match settings.activations {
             Activations::F32 => None,
-            Activations::Int8 => {
-                Some(graph.values()[x.0 as usize].cols.div_ceil(32) * BLOCK_WORDS)
-            }
+            Activations::Int8 => Some(graph.values()[x.0 as usize].cols.div_ceil(32) * BLOCK_WORDS),
             Activations::Auto => flat.map(|flat| {
                 let flat = &graph.flats()[flat.0 as usize];
                 row_words(flat.blocks(), flat.extra_blocks())

@@ -7,6 +7,7 @@ mod arenas;
 mod fuse;
 mod lower;
 mod lower_cache;
+mod lower_integers;
 mod memory;
 mod stack;
 

@@ -6,8 +6,8 @@ use crate::graph::Flat;
 use crate::kernels::linear::{Arm, Form, Input, Output, has_int8};
 use crate::kernels::{
     Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, attention_latent,
-    attention_merge, cache_copy, cache_write, embed, flatten_rows, forms, gated_act, gather_rows, latent_keys,
-    latent_values, linear, paths, quantize_rows, rms_norm, route, sample,
+    attention_merge, cache_copy, cache_write, embed, flatten_rows, forms, gated_act, gather_rows,
+    latent_keys, latent_values, linear, paths, quantize_rows, rms_norm, route, sample,
 };
 use crate::reference::run_call;
 use crate::tensor::DType;
@@ -384,7 +384,9 @@ fn blocks_of_bytes(p: &linear::Params) -> Vec<u32> {
 /// Any bytes, and a scale a row.
 fn rows_of_bytes(p: &linear::Params) -> Vec<u32> {
     let n = flatten_rows::row_words(p.blocks, p.extra_blocks) as usize;
-    let mut rows: Vec<u32> = words(1, p.rows as usize * n).map(|word| (word >> 32) as u32).collect();
+    let mut rows: Vec<u32> = words(1, p.rows as usize * n)
+        .map(|word| (word >> 32) as u32)
+        .collect();
     for row in rows.chunks_exact_mut(n) {
         row[n - 1] = 0.01f32.to_bits();
     }

@@ -69,7 +69,12 @@ fn a_wrong_flatten_rows_is_caught() {
         (Some(0.01), false, "column % 4u]", "0u]"),
         (None, false, "/ vec4<f32>(table[quad])", ""),
         (None, false, "/ MAX;", "/ 126.0;"),
-        (None, false, "bitcast<u32>(scale)", "bitcast<u32>(params.scale)"),
+        (
+            None,
+            false,
+            "bitcast<u32>(scale)",
+            "bitcast<u32>(params.scale)",
+        ),
         (Some(0.01), true, "* gains[quad]", ""),
         (Some(0.01), true, "v * factor", "v"),
         (Some(0.01), true, "+ params.eps", ""),
@@ -89,7 +94,21 @@ fn copies_add_up_to_the_value_as_far_as_they_reach() {
             scale: Some(scale),
         };
         let most = 127 * i32::from(n);
-        for v in [0, 1, 126, 127, 128, -127, -129, 255, most - 1, most, most + 1, -most, 9 * most] {
+        for v in [
+            0,
+            1,
+            126,
+            127,
+            128,
+            -127,
+            -129,
+            255,
+            most - 1,
+            most,
+            most + 1,
+            -most,
+            9 * most,
+        ] {
             let x = vec![v as f32 * scale; 4];
             let p = params(&flat, 1);
             let mut y = vec![0; flatten_rows::row_words(p.blocks, p.extra_blocks) as usize];
@@ -133,8 +152,15 @@ fn matmul_flat_gives_the_bits_of_the_reference() {
         for (rows, cols, outs) in [(5, 32, 2), (31, 36, 33), (33, 172, 34), (65, 576, 250)] {
             for copies in [false, true] {
                 for program in gpu.programs(&call(dtype, Output::Plain, rows, cols, outs, copies)) {
-                    matmul_case(gpu, &program, dtype, Output::Plain, [rows, cols, outs], copies)
-                        .unwrap_or_else(|e| panic!("{program} {rows} {cols} {outs}: {e}"));
+                    matmul_case(
+                        gpu,
+                        &program,
+                        dtype,
+                        Output::Plain,
+                        [rows, cols, outs],
+                        copies,
+                    )
+                    .unwrap_or_else(|e| panic!("{program} {rows} {cols} {outs}: {e}"));
                 }
             }
         }
@@ -162,12 +188,20 @@ fn a_wrong_matmul_flat_is_caught() {
         (DType::Q8_0, "n_blocks; block", "params.blocks; block"),
         (DType::Q8_0, "dot4I8Packed(a, b.w)", "dot4I8Packed(a, b.z)"),
         (DType::Q8_0, "word < 8u", "word < 7u"),
-        (DType::Q8_0, "x_row * row_words + row_words - 1u", "row_words - 1u"),
+        (
+            DType::Q8_0,
+            "x_row * row_words + row_words - 1u",
+            "row_words - 1u",
+        ),
         (DType::Q8_0, "half * 4u + i] & vec4", "i] & vec4"),
         (DType::Q8_0, "column % 16u / 4u]", "column % 4u]"),
         (DType::Q8_0, "column % 32u / 16u", "0u"),
         (DType::Q8_0, "columns.z) << 16u", "columns.y) << 16u"),
-        (DType::Q8_0, "+ 1u;\n    let n_blocks", ";\n    let n_blocks"),
+        (
+            DType::Q8_0,
+            "+ 1u;\n    let n_blocks",
+            ";\n    let n_blocks",
+        ),
         (DType::Q4_0, "- vec4(0x08080808u)", ""),
         (DType::Q4_0, "out + i), 0u)", "out), 0u)"),
     ] {
@@ -223,7 +257,10 @@ fn flatten_case(
 fn same_row(got: &[u32], want: &[u32], is_exact: bool) -> Result<(), String> {
     if is_exact {
         return match got.iter().zip(want).position(|(got, want)| got != want) {
-            Some(at) => Err(format!("word {at} is {:x}, expected {:x}", got[at], want[at])),
+            Some(at) => Err(format!(
+                "word {at} is {:x}, expected {:x}",
+                got[at], want[at]
+            )),
             None => Ok(()),
         };
     }
@@ -232,8 +269,15 @@ fn same_row(got: &[u32], want: &[u32], is_exact: bool) -> Result<(), String> {
     if !((g - w).abs() <= 1e-5 * w) {
         return Err(format!("scale is {g}, expected {w}"));
     }
-    let (got, want): (&[i8], &[i8]) = (bytemuck::cast_slice(&got[..n]), bytemuck::cast_slice(&want[..n]));
-    let off: u32 = got.iter().zip(want).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+    let (got, want): (&[i8], &[i8]) = (
+        bytemuck::cast_slice(&got[..n]),
+        bytemuck::cast_slice(&want[..n]),
+    );
+    let off: u32 = got
+        .iter()
+        .zip(want)
+        .map(|(a, b)| u32::from(a.abs_diff(*b)))
+        .sum();
     let most = got.iter().zip(want).map(|(a, b)| a.abs_diff(*b)).max();
     // A value of 250 copies is known to a few units, of which none but the last copy has any.
     if most > Some(8) || off as usize > 8 + got.len() / 100 {
@@ -306,9 +350,18 @@ fn matmul_case(
     let most = if dtype == DType::Q4_0 { 7.9 } else { 127.0 };
     let width = cols.next_multiple_of(32) as usize;
     let mut bytes = vec![];
-    for (row, values) in random(2, outs as usize * width).chunks_exact(width).enumerate() {
+    for (row, values) in random(2, outs as usize * width)
+        .chunks_exact(width)
+        .enumerate()
+    {
         let q: Vec<i8> = (0..width)
-            .map(|c| if c < cols as usize { (most * values[c]) as i8 } else { 0 })
+            .map(|c| {
+                if c < cols as usize {
+                    (most * values[c]) as i8
+                } else {
+                    0
+                }
+            })
             .collect();
         let scale = f16::from_f32(0.001 * (1 + row % 7) as f32);
         write_row(dtype, scale, &q, &mut bytes);

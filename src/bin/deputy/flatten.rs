@@ -40,7 +40,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PART", default_value_t = FlattenOptions::default().int4_share)]
     int4_share: f64,
     /// How much of the columns' differences is moved from activations to weights, 0 to 1
-    #[arg(long, value_name = "A", default_value_t = 0.5, conflicts_with = "no_smooth")]
+    #[arg(
+        long,
+        value_name = "A",
+        default_value_t = 0.5,
+        conflicts_with = "no_smooth"
+    )]
     alpha: f64,
     /// Columns with their copies at most, in parts of those without
     #[arg(long, value_name = "X", default_value_t = FlattenOptions::default().max_expansion)]
@@ -82,7 +87,10 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         let name = model::short_name(&path.display().to_string());
         texts.push((name, text::read(path)?));
     }
-    let texts: Vec<Text<'_>> = texts.iter().map(|(name, text)| Text { name, text }).collect();
+    let texts: Vec<Text<'_>> = texts
+        .iter()
+        .map(|(name, text)| Text { name, text })
+        .collect();
     let options = FlattenOptions {
         int4_share: args.int4_share,
         alpha: (!args.no_smooth).then_some(args.alpha),
@@ -118,7 +126,9 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let bar = output::byte_bar("writing");
     let unfinished = Unfinished::new(&args.out);
     let written = flattened
-        .write(&engine, &args.out, &mut |progress| output::show(&bar, progress))
+        .write(&engine, &args.out, &mut |progress| {
+            output::show(&bar, progress)
+        })
         .await;
     drop(unfinished);
     bar.finish_and_clear();
@@ -148,7 +158,11 @@ fn as_text(report: &FlattenReport) -> String {
         let bits: Vec<String> = linears
             .map(|linear| {
                 let percent = 100.0 * linear.output_error.sqrt();
-                format!("{} {} bits {percent:.2} %", linear.linear.name(), linear.bits)
+                format!(
+                    "{} {} bits {percent:.2} %",
+                    linear.linear.name(),
+                    linear.bits
+                )
             })
             .collect();
         lines.push(vec![
