@@ -34,10 +34,8 @@ fn matmul_flat(
     }
     let my_rows = lid / 16u; // Which quad of rows of the tile.
     let my_outs = lid % 16u; // Which quad of outputs.
-    let row_words = (params.blocks + params.extra_blocks) * 8u + 1u;
-    let n_blocks = select(params.blocks + params.extra_blocks, 0u, arm.blocks == 0u);
     var sums: array<vec4<i32>, 4>;
-    for (var block = 0u; block < n_blocks; block += 1u) {
+    for (var block = 0u; block < flat_blocks(arm); block += 1u) {
         // Half a block of one row of w or of x at a time.
         for (var unit = lid; unit < 2u * (OUTS + ROWS); unit += WG) {
             let half = unit % 2u;
@@ -50,7 +48,7 @@ fn matmul_flat(
             } else {
                 let line = unit / 2u - OUTS;
                 let row = row_at(arm, min(row_first + line, arm.n_rows - 1u));
-                let first = row * row_words + block * 8u + half * 4u;
+                let first = row_words(row) + block * 8u + half * 4u;
                 for (var i = 0u; i < 4u; i += 1u) {
                     x_tile[(half * 4u + i) * PITCH + line / 4u][line % 4u] = x[first + i];
                 }
@@ -74,32 +72,11 @@ fn matmul_flat(
     }
     for (var i = 0u; i < 4u; i += 1u) {
         let row = row_first + my_rows * 4u + i;
-        let x_row = row_at(arm, min(row, arm.n_rows - 1u));
-        let x_scale = bitcast<f32>(x[x_row * row_words + row_words - 1u]);
-        let products = x_scale * w_scale * vec4<f32>(sums[i]);
+        let scale = row_scale(row_at(arm, min(row, arm.n_rows - 1u)));
+        let products = scale * w_scale * vec4<f32>(sums[i]);
         store(arm, row, out, products.xy);
         store(arm, row, out + 2u, products.zw);
     }
-}
-
-// Half a block of a row of w, its own or the one that further copies take.
-fn flat_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
-    if block < params.blocks {
-        return block_bytes(row, block, half);
-    }
-    var words = vec4(0u);
-    for (var i = 0u; i < 4u; i += 1u) {
-        // Clamped, because the host cannot vouch for what the table holds.
-        let columns = min(table[block * 8u + half * 4u + i] & vec4(0xffffffu), vec4(params.cols - 1u));
-        words[i] = byte_of(row, columns.x) | (byte_of(row, columns.y) << 8u)
-            | (byte_of(row, columns.z) << 16u) | (byte_of(row, columns.w) << 24u);
-    }
-    return words;
-}
-
-fn byte_of(row: u32, column: u32) -> u32 {
-    let words = block_bytes(row, column / 32u, column % 32u / 16u);
-    return (words[column % 16u / 4u] >> (column % 4u * 8u)) & 0xffu;
 }
 
 // One word of x with the words of four outputs.

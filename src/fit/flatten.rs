@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::caps::{cap, copies, smoothing};
-use super::round::{Gptq, Rounded, round};
+use super::round::{Gptq, Rounded, output_energy, round};
 use super::seen::{Inputs, Seen, group};
 use super::{Error, FitProgress, Linear, Stage, Text, text};
 use crate::engine::{Engine, Progress, Rewrite, WeightFormat, rewrite, sidecar};
@@ -51,7 +51,7 @@ impl Default for FlattenOptions {
             copies: true,
             gptq: true,
             row_scales: true,
-            output_scales: true,
+            output_scales: false,
             requantize: false,
             n_tokens: 1 << 15,
             window: 512,
@@ -183,8 +183,9 @@ struct Candidate {
     linear: Linear,
     id: WeightId,
     shape: [usize; 2],
-    eight: Rounded,
-    four: Rounded,
+    /// With eight bits and with four, as far as they are wanted.
+    eight: Option<Rounded>,
+    four: Option<Rounded>,
 }
 
 impl Flattened {
@@ -316,14 +317,18 @@ impl Flattened {
             true => Some(Gptq::new(&name, &moment, DAMPING)?),
             false => None,
         };
-        let round = |w: &[f32], most| round(w, &moment, gptq.as_ref(), most, options.output_scales);
-        let candidates = linears.into_iter().map(|(linear, id, shape, w)| Candidate {
-            layer,
-            linear,
-            id,
-            shape,
-            eight: round(&w, 127),
-            four: round(&w, 7),
+        let candidates = linears.into_iter().map(|(linear, id, shape, w)| {
+            let energy = output_energy(&w, &moment);
+            let by_row = options.output_scales;
+            let round = |most| round(&w, &moment, energy, gptq.as_ref(), most, by_row);
+            Candidate {
+                layer,
+                linear,
+                id,
+                shape,
+                eight: (options.int4_share < 1.0).then(|| round(127)),
+                four: (options.int4_share > 0.0).then(|| round(7)),
+            }
         });
         Ok(candidates.collect())
     }
@@ -341,13 +346,12 @@ impl Flattened {
     /// Gives four bits to the linears whose outputs they change least, up to the share.
     fn choose(&mut self, engine: &Engine, options: &FlattenOptions, candidates: Vec<Candidate>) {
         let macs = |candidate: &Candidate| candidate.shape[0] * candidate.shape[1];
+        let error = |at: usize| {
+            let four: Option<&Rounded> = candidates[at].four.as_ref();
+            four.map_or(f64::INFINITY, |four| four.error)
+        };
         let mut order: Vec<usize> = (0..candidates.len()).collect();
-        order.sort_by(|&a, &b| {
-            candidates[a]
-                .four
-                .error
-                .total_cmp(&candidates[b].four.error)
-        });
+        order.sort_by(|&a, &b| error(a).total_cmp(&error(b)));
         let mut left = options.int4_share * candidates.iter().map(macs).sum::<usize>() as f64;
         let mut has_four = vec![false; candidates.len()];
         for at in order {
@@ -371,6 +375,7 @@ impl Flattened {
                 true => (DType::Q4_0, 4, four),
                 false => (DType::Q8_0, 8, eight),
             };
+            let rounded = rounded.expect("a share of 0 or 1 leaves no linear for the other bits");
             let mut bytes = vec![];
             for (q, scale) in rounded.q.chunks_exact(shape[1]).zip(rounded.scales) {
                 write_row(dtype, scale, q, &mut bytes);

@@ -2,7 +2,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Accum, Mat, Par, Side};
+use faer::{Accum, Mat, MatRef, Par, Side};
 use half::f16;
 use rayon::prelude::*;
 
@@ -24,7 +24,7 @@ impl Gptq {
         order.sort_by(|&a, &b| moment[(b, b)].total_cmp(&moment[(a, a)]));
         let mean = (0..n).map(|i| moment[(i, i)]).sum::<f64>() / n as f64;
         // A text that never moves an input leaves nothing to divide by.
-        let added = (damping * mean).max(f64::MIN_POSITIVE.sqrt());
+        let added = if mean > 0.0 { damping * mean } else { 1.0 };
         // From the last column to the first: the lower factor L of that is the upper one R of H = R Rᵀ turned around,
         // and U = R⁻¹.
         let reversed = Mat::from_fn(n, n, |i, j| {
@@ -49,8 +49,9 @@ impl Gptq {
         }
     }
 
-    /// The integers of some rows of a weight with their scales.
-    fn round(&self, rows: &mut [f32], scales: &[f32], most: f32, q: &mut [i8]) {
+    /// The integers of some rows of a weight with their scales; returns how far the outputs are off, `|(W - Ŵ) x|²` in
+    /// the mean.
+    fn round(&self, rows: &[f32], scales: &[f32], most: f32, q: &mut [i8]) -> f64 {
         let n = self.order.len();
         let mut w: Vec<f32> = vec![0.0; rows.len()];
         for (w, row) in w.chunks_exact_mut(n).zip(rows.chunks_exact(n)) {
@@ -58,17 +59,21 @@ impl Gptq {
                 *w = row[at];
             }
         }
+        let mut off = 0.0;
         for (j, &at) in self.order.iter().enumerate() {
             let u = &self.u[j * n + j..(j + 1) * n];
             for (i, w) in w.chunks_exact_mut(n).enumerate() {
                 let integer = nearest(w[j] / scales[i], most);
                 q[i * n + at] = integer as i8;
                 let error = (w[j] - integer * scales[i]) / u[0];
+                // The factor is that of H⁻¹, so what is left of a column costs its square.
+                off += f64::from(error) * f64::from(error);
                 for (w, u) in w[j..].iter_mut().zip(u) {
                     *w -= error * u;
                 }
             }
         }
+        off
     }
 }
 
@@ -85,10 +90,12 @@ pub(super) struct Rounded {
 /// Rows that are rounded together, so that what is read of U serves them all.
 const ROWS: usize = 8;
 
-/// Rounds `w`, `[rows, cols]`, to integers within `±most`, with one scale in all or one `by_row`.
+/// Rounds `w`, `[rows, cols]`, to integers within `±most`, with one scale in all or one `by_row`. `energy` is that of
+/// its outputs.
 pub(super) fn round(
     w: &[f32],
     moment: &Mat<f64>,
+    energy: f64,
     gptq: Option<&Gptq>,
     most: i8,
     by_row: bool,
@@ -105,19 +112,48 @@ pub(super) fn round(
     };
     let values: Vec<f32> = scales.iter().map(|scale| scale.to_f32()).collect();
     let mut q = vec![0; w.len()];
-    q.par_chunks_mut(ROWS * cols)
-        .zip(w.par_chunks(ROWS * cols))
-        .zip(values.par_chunks(ROWS))
-        .for_each(|((q, w), scales)| match gptq {
-            Some(gptq) => gptq.round(&mut w.to_vec(), scales, most, q),
-            None => {
-                for (at, (q, w)) in q.iter_mut().zip(w).enumerate() {
-                    *q = nearest(w / scales[at / cols], most) as i8;
-                }
-            }
-        });
-    let error = error(w, &q, &values, moment);
+    let off = match gptq {
+        Some(gptq) => q
+            .par_chunks_mut(ROWS * cols)
+            .zip(w.par_chunks(ROWS * cols))
+            .zip(values.par_chunks(ROWS))
+            .map(|((q, w), scales)| gptq.round(w, scales, most, q))
+            .sum(),
+        None => {
+            let mut left = w.to_vec();
+            q.par_chunks_mut(cols)
+                .zip(left.par_chunks_mut(cols))
+                .zip(&values)
+                .for_each(|((q, w), scale)| {
+                    for (q, w) in q.iter_mut().zip(w) {
+                        let integer = nearest(*w / scale, most);
+                        *q = integer as i8;
+                        *w -= scale * integer;
+                    }
+                });
+            output_energy(&left, moment)
+        }
+    };
+    let error = off / energy.max(f64::MIN_POSITIVE);
     Rounded { scales, q, error }
+}
+
+/// `E|W x|²`, for W of `[rows, cols]` and inputs of these moments.
+pub(super) fn output_energy(w: &[f32], moment: &Mat<f64>) -> f64 {
+    let cols = moment.nrows();
+    let rows = w.len() / cols;
+    let w = MatRef::from_row_major_slice(w, rows, cols);
+    let moment = Mat::<f32>::from_fn(cols, cols, |i, j| moment[(i, j)] as f32);
+    let mut moved = Mat::<f32>::zeros(rows, cols);
+    matmul(&mut moved, Accum::Replace, w, &moment, 1.0, Par::rayon(0));
+    let column = |j: usize| -> f64 {
+        let moved = moved.col_as_slice(j).iter();
+        let parts = moved
+            .enumerate()
+            .map(|(i, m)| f64::from(w[(i, j)]) * f64::from(*m));
+        parts.sum()
+    };
+    (0..cols).map(column).sum()
 }
 
 /// The scale with the least squared error of the nearest integers, columns weighted by how large their inputs are.
@@ -149,26 +185,6 @@ fn nearest(x: f32, most: f32) -> f32 {
     x.round_ties_even().clamp(-most, most)
 }
 
-fn error(w: &[f32], q: &[i8], scales: &[f32], moment: &Mat<f64>) -> f64 {
-    let cols = moment.nrows();
-    let energy = |of: &dyn Fn(usize, usize) -> f64| -> f64 {
-        let e = Mat::from_fn(scales.len(), cols, of);
-        let mut moved = Mat::<f64>::zeros(scales.len(), cols);
-        matmul(&mut moved, Accum::Replace, &e, moment, 1.0, Par::rayon(0));
-        (0..cols)
-            .map(|j| {
-                let parts = e.col_as_slice(j).iter().zip(moved.col_as_slice(j));
-                parts.map(|(a, b)| a * b).sum::<f64>()
-            })
-            .sum()
-    };
-    let rounding = |i: usize, j: usize| {
-        f64::from(w[i * cols + j]) - f64::from(scales[i]) * f64::from(q[i * cols + j])
-    };
-    let whole = energy(&|i, j| f64::from(w[i * cols + j]));
-    energy(&rounding) / whole.max(f64::MIN_POSITIVE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,9 +207,19 @@ mod tests {
     fn gptq_has_less_output_error_than_the_nearest_integers() {
         let (w, moment) = (weight(24 * 64), moment(64));
         let gptq = Gptq::new("w", &moment, 0.01).expect("a moment");
+        let energy = output_energy(&w, &moment);
         let [by_gptq, nearest] =
-            [Some(&gptq), None].map(|gptq| round(&w, &moment, gptq, 7, false).error);
-        assert!(by_gptq < 0.5 * nearest, "{by_gptq} of {nearest}");
+            [Some(&gptq), None].map(|gptq| round(&w, &moment, energy, gptq, 7, false));
+        let (found, error) = (by_gptq.error, nearest.error);
+        assert!(found < 0.5 * error, "{found} of {error}");
+        // Its error is the one that its integers have, but for what the damping adds.
+        let left: Vec<f32> = w
+            .iter()
+            .zip(&by_gptq.q)
+            .map(|(w, &q)| w - by_gptq.scales[0].to_f32() * f32::from(q))
+            .collect();
+        let real = output_energy(&left, &moment) / energy;
+        assert!(found > real && found < 1.3 * real, "{found}, {real}");
     }
 
     #[test]
@@ -201,7 +227,7 @@ mod tests {
         let (w, moment) = (weight(5 * 32), Mat::<f64>::identity(32, 32));
         let gptq = Gptq::new("w", &moment, 0.01).expect("a moment");
         let [by_gptq, nearest] =
-            [Some(&gptq), None].map(|gptq| round(&w, &moment, gptq, 7, true).q);
+            [Some(&gptq), None].map(|gptq| round(&w, &moment, 1.0, gptq, 7, true).q);
         assert_eq!(by_gptq, nearest);
     }
 }

@@ -86,9 +86,9 @@ fn a_flattened_model_computes_nearly_what_it_was_made_from() {
             },
         ),
         (
-            "tensor-scales",
+            "output-scales",
             FlattenOptions {
-                output_scales: false,
+                output_scales: true,
                 ..options()
             },
         ),

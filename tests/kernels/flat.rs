@@ -185,23 +185,23 @@ fn matmul_flat_does_what_stands_behind_it() {
 fn a_wrong_matmul_flat_is_caught() {
     let Some(gpu) = gpu() else { return };
     for (dtype, from, to) in [
-        (DType::Q8_0, "n_blocks; block", "params.blocks; block"),
+        (
+            DType::Q8_0,
+            "flat_blocks(arm); block",
+            "params.blocks; block",
+        ),
         (DType::Q8_0, "dot4I8Packed(a, b.w)", "dot4I8Packed(a, b.z)"),
         (DType::Q8_0, "word < 8u", "word < 7u"),
         (
             DType::Q8_0,
-            "x_row * row_words + row_words - 1u",
-            "row_words - 1u",
+            "row_words(row + 1u) - 1u",
+            "row_words(1u) - 1u",
         ),
         (DType::Q8_0, "half * 4u + i] & vec4", "i] & vec4"),
         (DType::Q8_0, "column % 16u / 4u]", "column % 4u]"),
         (DType::Q8_0, "column % 32u / 16u", "0u"),
         (DType::Q8_0, "columns.z) << 16u", "columns.y) << 16u"),
-        (
-            DType::Q8_0,
-            "+ 1u;\n    let n_blocks",
-            ";\n    let n_blocks",
-        ),
+        (DType::Q8_0, "* 8u + 1u);", "* 8u);"),
         (DType::Q4_0, "- vec4(0x08080808u)", ""),
         (DType::Q4_0, "out + i), 0u)", "out), 0u)"),
     ] {

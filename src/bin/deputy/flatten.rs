@@ -56,9 +56,9 @@ pub(crate) struct Args {
     /// One scale for the activations of all tokens, from the text, in place of one for each token
     #[arg(long)]
     static_scales: bool,
-    /// One scale for a whole weight in place of one for each of its outputs
+    /// A scale for each output of a weight in place of one for all of it
     #[arg(long)]
-    tensor_scales: bool,
+    output_scales: bool,
     /// Take a model whose weights are quantised already: its errors add up
     #[arg(long)]
     requantize: bool,
@@ -98,7 +98,7 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         copies: !args.no_copies,
         gptq: !args.no_gptq,
         row_scales: !args.static_scales,
-        output_scales: !args.tensor_scales,
+        output_scales: args.output_scales,
         requantize: args.requantize,
         n_tokens: args.tokens,
         ..Default::default()
