@@ -13,6 +13,8 @@ pub use device::DeviceChoice;
 pub use load::{LoadReport, Progress, WeightFormat};
 #[cfg(not(target_arch = "wasm32"))]
 pub use quantize::quantize;
+#[cfg(all(not(target_arch = "wasm32"), feature = "fit"))]
+pub(crate) use quantize::{Rewrite, rewrite};
 pub use sidecar::{model_shape, open_model, sidecar};
 pub use text::{template, tokenizer};
 

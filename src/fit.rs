@@ -17,19 +17,24 @@
 //! needed, and the two passes of the text through the model decide.
 
 mod branches;
+mod caps;
 mod draft;
 mod factors;
+mod flatten;
 mod linear;
 mod logits;
 mod measure;
 mod memory;
 mod moments;
 mod ranks;
+mod round;
 mod router;
 mod run;
+mod seen;
 mod text;
 
 pub use factors::{Basis, Factors};
+pub use flatten::{FlattenOptions, FlattenReport, Flattened, InputReport, RoundedReport, flatten};
 pub use linear::Linear;
 pub use measure::{Measured, Meter, hold_out, static_lists};
 pub use moments::Moment;
@@ -101,6 +106,8 @@ pub enum Stage {
     Factors,
     /// Windows of text through groups of layers, for the router.
     Router,
+    /// Layers whose weights have become integers.
+    Rounded,
 }
 
 /// How far a stage has come.
@@ -193,6 +200,35 @@ pub enum Error {
         expected: usize,
         /// Tokens of the text.
         found: usize,
+    },
+    /// An option beyond what is possible.
+    #[error("{option}: expected {expected}, found {found}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+        /// What was asked for.
+        found: String,
+    },
+    /// A model that has been flattened before.
+    #[error("{model}: is flattened already; flatten the model that it was made from")]
+    Flattened {
+        /// The model.
+        model: String,
+    },
+    /// A model whose weights have been rounded before.
+    #[error(
+        "{model}: tensor {tensor:?} is quantised already, to {found}; flatten the model that it was made from, or take \
+         it as it is (--requantize), and its errors add up"
+    )]
+    Quantized {
+        /// The model.
+        model: String,
+        /// The first such tensor.
+        tensor: String,
+        /// Its format.
+        found: &'static str,
     },
     /// Ranks that are no part of a side.
     #[error("rank: expected a part of the smaller side above 0 and at most 1, found {found}")]

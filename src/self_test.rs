@@ -6,6 +6,7 @@ mod cases;
 use crate::engine::{DeviceChoice, open};
 use crate::error::Error;
 use crate::gpu::{self, Gpu, GpuOptions};
+use crate::kernels::flatten_rows::row_words;
 use crate::kernels::quantize_rows::BLOCK_WORDS;
 use crate::kernels::{CacheType, Call, Shader, shader};
 use crate::reference::{cache_read, run_call};
@@ -117,7 +118,7 @@ fn limit(call: &Call) -> f64 {
         Call::CacheWrite(form, _) => stored_limit(form.cache),
         Call::LatentKeys(form, _) => stored_limit(form.keys).max(1e-10),
         Call::CacheCopy(form, _) => stored_limit(form.values).max(stored_limit(form.latents)),
-        Call::QuantizeRows(_) => 1e-6,
+        Call::QuantizeRows(_) | Call::FlattenRows(_) => 1e-6,
         Call::MatVec(..)
         | Call::MatMul(..)
         | Call::Attention(..)
@@ -171,6 +172,16 @@ fn values(call: &Call, outputs: &[Vec<u32>]) -> Vec<f64> {
             .flat_map(|block| {
                 let scale = f64::from(f32::from_bits(block[8]));
                 let bytes: &[i8] = bytemuck::cast_slice(&block[..8]);
+                bytes.iter().map(move |&q| scale * f64::from(q))
+            })
+            .collect();
+    }
+    if let Call::FlattenRows(p) = call {
+        let rows = outputs[0].chunks_exact(row_words(p.blocks, p.extra_blocks) as usize);
+        return rows
+            .flat_map(|row| {
+                let scale = f64::from(f32::from_bits(row[row.len() - 1]));
+                let bytes: &[i8] = bytemuck::cast_slice(&row[..row.len() - 1]);
                 bytes.iter().map(move |&q| scale * f64::from(q))
             })
             .collect();

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use deputy::file::ModelFile;
-use deputy::graph::{Activation, Graph, HeadNorm, Op, Projection, Rope, RopeId, ValueId, WeightId};
+use deputy::graph::{
+    Activation, Flat, Graph, HeadNorm, Op, Projection, Rope, RopeId, ValueId, WeightId,
+};
 use deputy::kernels::linear::Activations;
 use deputy::kernels::{CacheType, Call};
 use deputy::model::Model;
@@ -211,6 +213,73 @@ fn stacked_weights_lie_side_by_side_in_the_arrays_of_the_first() {
     assert!(layouts[q.expect("keys have a bias")].stacked.is_some());
 }
 
+/// A norm and a flattened product: the norm is left to what makes the integers, where they are made.
+#[test]
+fn a_flattened_input_becomes_integers_once_and_takes_its_norm_along() {
+    let mut graph = Graph::default();
+    let table = graph.matrix("table", 100, 64);
+    let gains = graph.vector("gains", 64);
+    let [a, b] = ["a", "b"].map(|name| graph.matrix(name, 96, 64));
+    let x = graph.push(Op::Embed { table, scale: 1.0 }).unwrap();
+    let norm = Op::RmsNorm {
+        x,
+        weight: gains,
+        eps: 1e-5,
+    };
+    let x = graph.push(norm).unwrap();
+    let flat = graph.flat(Flat {
+        copies: [vec![3; 2], vec![1; 62]].concat(),
+        scale: None,
+    });
+    let parts = [a, b].map(|weight| Projection { weight, bias: None });
+    let product = Op::Linear {
+        x,
+        parts: parts.to_vec(),
+        branches: None,
+        flat: Some(flat),
+    };
+    graph.push(product).unwrap();
+    let plan = |dtypes: [DType; 2], activations, rows| {
+        let dtypes = [DType::F32, DType::F32, dtypes[0], dtypes[1]];
+        let weights = graph.weights().iter().zip(dtypes);
+        let mut layouts: Vec<WeightLayout> = weights
+            .map(|(w, dtype)| WeightLayout::new(dtype, w.rows, w.cols, MAX_BINDING))
+            .collect();
+        stack(&graph, &mut layouts);
+        let settings = Settings {
+            activations,
+            ..settings()
+        };
+        lower(&graph, &layouts, &settings, size(rows, 0))
+    };
+    let kernels = |plan: &Plan| -> Vec<&'static str> {
+        plan.dispatches.iter().map(|d| d.call.kernel()).collect()
+    };
+    let same = plan([DType::Q4_0; 2], Activations::Auto, 64);
+    assert_eq!(kernels(&same), ["embed", "flatten_rows", "matmul_flat"]);
+    let mixed = plan([DType::Q4_0, DType::Q8_0], Activations::Auto, 64);
+    let twice = ["embed", "flatten_rows", "matmul_flat", "matmul_flat"];
+    assert_eq!(kernels(&mixed), twice);
+    let Call::FlattenRows(p) = mixed.dispatches[1].call else {
+        panic!("no integers")
+    };
+    assert_eq!(
+        (p.has_norm, p.blocks, p.extra_blocks, p.scale),
+        (1, 2, 1, 0.0)
+    );
+    assert_eq!(p.eps, 1e-5);
+    let few = plan([DType::Q4_0; 2], Activations::Auto, 4);
+    assert_eq!(kernels(&few), ["embed", "matvec"]);
+    let values = plan([DType::Q4_0; 2], Activations::F32, 64);
+    assert_eq!(kernels(&values), ["embed", "rms_norm", "matmul"]);
+    let blocks = plan([DType::Q4_0; 2], Activations::Int8, 64);
+    let expected = ["embed", "rms_norm", "quantize_rows", "matmul_int8"];
+    assert_eq!(kernels(&blocks), expected);
+    // A weight that is f32 on the device takes the values, so the norm stays.
+    let half = plan([DType::Q4_0, DType::F32], Activations::Auto, 64);
+    assert_eq!(kernels(&half), ["embed", "rms_norm", "matmul", "matmul"]);
+}
+
 #[test]
 fn integers_are_multiplied_where_rows_are_many_and_formats_allow() {
     let model = model("qwen2");
@@ -312,6 +381,7 @@ fn linear(x: ValueId, weight: WeightId, bias: Option<WeightId>) -> Op {
         x,
         parts,
         branches: None,
+        flat: None,
     }
 }
 

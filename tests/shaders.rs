@@ -409,8 +409,8 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 low_first,
                 low_outs,
                 low_cols,
-                pad0,
-                pad1
+                extra_blocks,
+                pad0
             }),
         ),
         (
@@ -448,6 +448,19 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 cols,
                 blocks,
                 pad0
+            }),
+        ),
+        (
+            "flatten_rows.Params",
+            layout!(flatten_rows::Params {
+                rows,
+                cols,
+                blocks,
+                extra_blocks,
+                scale,
+                inverse,
+                has_norm,
+                eps
             }),
         ),
         (
@@ -490,7 +503,11 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
 fn host_key(shader: &Shader, name: &str) -> String {
     match (shader.kernel, name) {
         (_, "Row") => name.to_owned(),
-        ("matvec" | "matvec_lane" | "matmul" | "matmul_int8" | "matmul_lane", _) => {
+        (
+            "matvec" | "matvec_lane" | "matmul" | "matmul_flat" | "matmul_flat_lane"
+            | "matmul_int8" | "matmul_lane",
+            _,
+        ) => {
             format!("linear.{name}")
         }
         ("place_rows", _) => format!("route.{name}"),

@@ -27,8 +27,8 @@ struct Params {
     low_first: u32,
     low_outs: u32,
     low_cols: u32,
+    extra_blocks: u32,
     pad0: u32,
-    pad1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -14,7 +14,9 @@ use crate::graph::{Op, Weight, WeightId};
 use crate::model::{self, Model, WeightSource};
 use crate::plan::{MAX_BINDING, WeightLayout, stack};
 use crate::tensor::DType;
-use crate::tensor::quant::{dequantize_row, first_non_finite, pack_row, quantize_row};
+use crate::tensor::quant::{
+    dequantize_row, first_non_finite, has_one_scale, pack_row, quantize_row,
+};
 
 /// Format of the weights on the device. Norms and biases are f32 in all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,9 +176,13 @@ pub(super) async fn weights(
     let (mut q, mut s) = (vec![], vec![]);
     for (i, (layout, source)) in layouts.iter().zip(&model.weights).enumerate() {
         let row = layout.packed_row();
+        let is_flat = model.graph.is_flat(WeightId(i as u32));
         let mut slabs = Slabs::new(file, source, layout.rows, layout.cols);
         while let Some(slab) = slabs.next().await? {
             lap(&mut lap_start, &mut report.read);
+            if is_flat {
+                check_scales(file, source, &slab)?;
+            }
             let n_rows = slab.bytes.len() / slab.row_bytes;
             q.resize(n_rows * row.q_words, 0u32);
             s.resize(n_rows * row.s_words, 0u32);
@@ -201,6 +207,28 @@ pub(super) async fn weights(
         }
     }
     Ok(())
+}
+
+/// Refuses rows whose blocks differ in their scale: products of integers multiply with the first one's alone.
+fn check_scales(
+    file: &ModelFile,
+    source: &WeightSource,
+    slab: &Slab<'_>,
+) -> Result<(), model::Error> {
+    let mut rows = slab.bytes.chunks_exact(slab.row_bytes);
+    match rows.position(|row| !has_one_scale(source.dtype, row)) {
+        None => Ok(()),
+        Some(row) => Err(model::Error::Invalid {
+            file: file.file_of(&source.tensor).to_owned(),
+            key: format!(
+                "tensor {:?}, row {}",
+                source.tensor.name,
+                slab.first_row + row
+            ),
+            expected: "one scale for all blocks, since the model is flattened".to_owned(),
+            found: "several".to_owned(),
+        }),
+    }
 }
 
 /// A parameter's values, `[rows, cols]`.

@@ -16,7 +16,7 @@ use crate::file::{
     self, Declaration, DirFolder, ElementType, FileSource, GgufWriter, HuggingFace, Metadata,
     ModelFile, SafetensorsWriter, TensorInfo, gguf, quantization_config,
 };
-use crate::model::{Model, WeightSource};
+use crate::model::{Config, Model, WeightSource};
 use crate::tensor::DType;
 use crate::tensor::quant::first_non_finite;
 
@@ -32,8 +32,7 @@ pub async fn quantize(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
-    let model = Model::open(file, None).await?;
-    let draft = match sidecar(file, &model.config).await? {
+    let draft = match sidecar(file, &Config::read(file)?).await? {
         Some(sidecar) => {
             let mut draft = sidecar.draft().await?;
             draft.stored = stored(draft.settings.factors, format);
@@ -41,7 +40,36 @@ pub async fn quantize(
         }
         None => None,
     };
-    let plan = plan(file, &model, format);
+    let quantized = Rewrite {
+        format,
+        replaced: &BTreeMap::new(),
+        added: &[],
+        draft,
+    };
+    rewrite(file, &quantized, out, progress).await
+}
+
+/// How a model is written again.
+pub(crate) struct Rewrite<'a> {
+    /// Format of the matrices.
+    pub(crate) format: WeightFormat,
+    /// Tensors that become others of their shape, by name.
+    pub(crate) replaced: &'a BTreeMap<String, (DType, Vec<u8>)>,
+    /// Further tensors.
+    pub(crate) added: &'a [(Declaration, Vec<u8>)],
+    /// The copy's sidecar.
+    pub(crate) draft: Option<Draft>,
+}
+
+/// Writes a model again; see [`quantize`].
+pub(crate) async fn rewrite(
+    file: &ModelFile,
+    rewrite: &Rewrite<'_>,
+    out: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), Error> {
+    let model = Model::open(file, None).await?;
+    let plan = plan(file, &model, rewrite);
     let io = |path: &Path| {
         let name = path.display().to_string();
         move |cause| file::Error::Io { file: name, cause }
@@ -59,7 +87,7 @@ pub async fn quantize(
         }
     };
     let result = result.and_then(|()| Ok(fs::rename(&partial, out).map_err(io(out))?));
-    let result = match (result, &draft) {
+    let result = match (result, &rewrite.draft) {
         (Ok(()), Some(draft)) => {
             let written = write_sidecar(draft, model_shape(&model.config), out).await;
             written.inspect_err(|_| remove(out))
@@ -95,26 +123,34 @@ async fn write_sidecar(draft: &Draft, shape: ModelShape, out: &Path) -> Result<(
     Ok(draft.write(&identity, out)?)
 }
 
-/// Each tensor that is written, with its new type.
-type Plan<'a> = Vec<(&'a TensorInfo, DType, DType)>;
+/// What is written.
+struct Plan<'a> {
+    /// Tensors of the file, each with its type, its new type, and its bytes if they are not made of the file's.
+    tensors: Vec<(&'a TensorInfo, DType, DType, Option<&'a [u8]>)>,
+    added: &'a [(Declaration, Vec<u8>)],
+}
 
-fn plan<'a>(file: &'a ModelFile, model: &Model, format: WeightFormat) -> Plan<'a> {
+fn plan<'a>(file: &'a ModelFile, model: &Model, rewrite: &Rewrite<'a>) -> Plan<'a> {
     let weights = model.graph.weights().iter().zip(&model.weights);
     let matrices: HashMap<&str, DType> = weights
         .filter(|(weight, _)| !weight.is_vector)
         .map(|(weight, source)| {
             (
                 source.tensor.name.as_str(),
-                format.dtype(weight, source.dtype),
+                rewrite.format.dtype(weight, source.dtype),
             )
         })
         .collect();
-    let mut plan = vec![];
+    let mut tensors = vec![];
     for (name, tensor) in &file.tensors {
         // What is of an unknown type is not needed, or opening the model would have failed.
         let ElementType::Known(stored) = tensor.dtype else {
             continue;
         };
+        if let Some((dtype, bytes)) = rewrite.replaced.get(name) {
+            tensors.push((tensor, stored, *dtype, Some(&bytes[..])));
+            continue;
+        }
         let cols = tensor.shape.0.last().copied().unwrap_or(0);
         let wanted = matrices.get(name.as_str()).copied().unwrap_or(stored);
         let dtype = if wanted.row_bytes(cols).is_some() {
@@ -122,9 +158,12 @@ fn plan<'a>(file: &'a ModelFile, model: &Model, format: WeightFormat) -> Plan<'a
         } else {
             stored
         };
-        plan.push((tensor, stored, dtype));
+        tensors.push((tensor, stored, dtype, None));
     }
-    plan
+    Plan {
+        tensors,
+        added: rewrite.added,
+    }
 }
 
 async fn write_gguf(
@@ -134,7 +173,7 @@ async fn write_gguf(
     path: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
-    let has = |dtype| plan.iter().any(|&(_, _, to)| to == dtype);
+    let has = |dtype| plan.tensors.iter().any(|&(_, _, to, _)| to == dtype);
     // The numbers of llama.cpp's file types.
     let file_type = if has(DType::Q4_0) { 2 } else { 7 };
     let mut pairs = metadata.entries().to_vec();
@@ -174,8 +213,12 @@ async fn write_folder(
         file: folder.display().to_string(),
         cause,
     })?;
-    let quantized = plan.iter().filter(|(_, _, to)| to.is_quantized());
-    let listed = quantization_config(quantized.map(|(tensor, _, to)| (tensor.name.as_str(), *to)));
+    let quantized = plan
+        .tensors
+        .iter()
+        .filter(|(_, _, to, _)| to.is_quantized());
+    let listed =
+        quantization_config(quantized.map(|(tensor, _, to, _)| (tensor.name.as_str(), *to)));
     let mut config = metadata.config.clone();
     config["quantization_config"] = listed;
     write("config.json", &pretty(&config))?;
@@ -209,12 +252,19 @@ async fn write_folder(
 }
 
 fn declarations(plan: &Plan<'_>) -> Vec<Declaration> {
-    let declare = |&(tensor, _, dtype): &(&TensorInfo, DType, DType)| Declaration {
-        name: tensor.name.clone(),
-        dtype,
-        shape: tensor.shape.clone(),
-    };
-    plan.iter().map(declare).collect()
+    let tensors = plan
+        .tensors
+        .iter()
+        .map(|&(tensor, _, dtype, _)| Declaration {
+            name: tensor.name.clone(),
+            dtype,
+            shape: tensor.shape.clone(),
+        });
+    let added = plan
+        .added
+        .iter()
+        .map(|(declaration, _)| declaration.clone());
+    tensors.chain(added).collect()
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>, file::Error> {
@@ -243,9 +293,19 @@ async fn write_tensors(
     write: &mut WriteTensor<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
-    let total = plan.iter().map(|(tensor, ..)| tensor.n_bytes()).sum();
+    let total = plan
+        .tensors
+        .iter()
+        .map(|(tensor, ..)| tensor.n_bytes())
+        .sum();
     let mut done = 0;
-    for &(tensor, from, to) in plan {
+    for &(tensor, from, to, bytes) in &plan.tensors {
+        if let Some(bytes) = bytes {
+            write(&tensor.name, bytes)?;
+            done += tensor.n_bytes();
+            progress(Progress { done, total });
+            continue;
+        }
         let (rows, cols) = tensor.shape.rows_cols().unwrap_or((1, 1));
         let source = WeightSource {
             tensor: tensor.clone(),
@@ -272,6 +332,9 @@ async fn write_tensors(
             done += slab.bytes.len() as u64;
             progress(Progress { done, total });
         }
+    }
+    for (declaration, bytes) in plan.added {
+        write(&declaration.name, bytes)?;
     }
     Ok(())
 }

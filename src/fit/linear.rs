@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::graph::{LayerRanks, WeightId};
+use crate::model::FlatInput;
 use crate::session::TapKind;
 
 /// A linear of a layer.
@@ -68,6 +69,16 @@ impl Linear {
             Self::O => TapKind::Output,
             Self::Gate | Self::Up => TapKind::Ffn,
             Self::Down => TapKind::Down,
+        }
+    }
+
+    /// Its input, where that becomes integers.
+    pub const fn flat_input(self) -> FlatInput {
+        match self {
+            Self::Q | Self::K | Self::V => FlatInput::Attention,
+            Self::O => FlatInput::Output,
+            Self::Gate | Self::Up => FlatInput::Ffn,
+            Self::Down => FlatInput::Down,
         }
     }
 

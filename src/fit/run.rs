@@ -44,7 +44,7 @@ pub async fn fit(
             found: dense_layers,
         });
     }
-    let windows = text::windows(engine, texts, options)?;
+    let windows = text::windows(engine, texts, options.n_tokens, options.window)?;
     let session = engine.session(SessionOptions::default()).await?;
     let mut fit = Fit {
         engine,

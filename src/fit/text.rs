@@ -1,6 +1,6 @@
 //! The calibration text as windows of tokens.
 
-use super::{Error, FitOptions, Text};
+use super::{Error, Text};
 use crate::engine::Engine;
 
 /// Fewest tokens that anything can be learned from.
@@ -11,11 +11,12 @@ const LEAST: usize = 64;
 pub(super) fn windows(
     engine: &Engine,
     texts: &[Text<'_>],
-    options: &FitOptions,
+    n_tokens: usize,
+    window: usize,
 ) -> Result<Vec<Vec<u32>>, Error> {
     let tokenizer = engine.tokenizer()?;
     let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
-    let window = options.window.min(engine.n_ctx() as usize).max(2);
+    let window = window.min(engine.n_ctx() as usize).max(2);
     let mut windows: Vec<Vec<u32>> = vec![];
     for text in texts {
         let ids = tokenizer
@@ -25,7 +26,7 @@ pub(super) fn windows(
             windows.push(bos.into_iter().chain(ids.iter().copied()).collect());
         }
     }
-    let most = options.n_tokens.div_ceil(window).max(1);
+    let most = n_tokens.div_ceil(window).max(1);
     if windows.len() > most {
         let n = windows.len();
         windows = (0..most)

@@ -3,9 +3,11 @@
 //! A graph knows neither formats nor devices. Its rows are symbolic ([`Rows`]): one graph serves
 //! prefill, decode and batches; the plan gives them numbers.
 
+mod flat;
 mod op;
 mod routing;
 
+pub use flat::{Flat, MAX_COLUMNS, MAX_COPIES, MAX_LEVEL};
 pub use op::{Activation, Branches, Factors, HeadNorm, Op, Projection};
 pub use routing::{ALL_FULL, CacheMode, LayerRanks, N_LOGITS, PREFIX, RouterKind, Routing};
 
@@ -22,6 +24,10 @@ pub struct WeightId(pub u32);
 /// A table of rotary frequencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RopeId(pub u32);
+
+/// A way of making integers of a product's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlatId(pub u32);
 
 /// How many rows a value has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +88,7 @@ pub struct Graph {
     values: Vec<Value>,
     weights: Vec<Weight>,
     ropes: Vec<Rope>,
+    flats: Vec<Flat>,
     nodes: Vec<Node>,
     cache_dims: Vec<u32>,
     label: String,
@@ -119,6 +126,11 @@ impl Graph {
         &self.ropes
     }
 
+    /// The ways of making integers of inputs, by id.
+    pub fn flats(&self) -> &[Flat] {
+        &self.flats
+    }
+
     /// The operations in order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -133,6 +145,18 @@ impl Graph {
     pub fn is_routed(&self) -> bool {
         let is_route = |node: &Node| matches!(node.op, Op::Route { .. });
         self.nodes.iter().any(is_route)
+    }
+
+    /// Whether a parameter is multiplied with integers, which takes one scale a row of it.
+    pub fn is_flat(&self, id: WeightId) -> bool {
+        self.nodes.iter().any(|node| match &node.op {
+            Op::Linear {
+                parts,
+                flat: Some(_),
+                ..
+            } => parts.iter().any(|part| part.weight == id),
+            _ => false,
+        })
     }
 
     /// The value made last: the logits of a whole model.
@@ -182,6 +206,12 @@ impl Graph {
     pub fn rope_table(&mut self, rope: Rope) -> RopeId {
         self.ropes.push(rope);
         RopeId(self.ropes.len() as u32 - 1)
+    }
+
+    /// Declares how an input becomes integers.
+    pub fn flat(&mut self, flat: Flat) -> FlatId {
+        self.flats.push(flat);
+        FlatId(self.flats.len() as u32 - 1)
     }
 
     fn weight(&mut self, weight: Weight) -> WeightId {

@@ -1,6 +1,6 @@
 //! The operations, and the shape rule of each.
 
-use super::{Graph, N_LOGITS, RopeId, Rows, Value, ValueId, WeightId};
+use super::{FlatId, Graph, N_LOGITS, RopeId, Rows, Value, ValueId, WeightId};
 
 /// What multiplies the other half of a gated feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub enum Op {
         /// In a routed layer: rows on the low-rank branch multiply with factors, skipped ones with nothing and
         /// make zeros. What is made of rows that nothing needs is left undefined.
         branches: Option<Branches>,
+        /// How the input of many rows becomes integers, where the weights have one scale a row.
+        flat: Option<FlatId>,
     },
     /// Decides which branches the rows take in a layer → its routes, `[Step, 4]` words; see
     /// `shaders/lib/routes.wgsl`.
@@ -260,8 +262,13 @@ impl Op {
                 x,
                 ref parts,
                 ref branches,
+                flat,
             } => {
                 quads(value(x).cols)?;
+                if let Some(flat) = flat {
+                    let copies = &graph.flats[flat.0 as usize].copies;
+                    equal("columns with copies", value(x).cols, copies.len() as u32)?;
+                }
                 if let Some(branches) = branches {
                     equal("factors", parts.len() as u32, branches.factors.len() as u32)?;
                     let substituted = parts.iter().zip(&branches.factors);

@@ -3,8 +3,8 @@
 
 use super::{
     CacheType, Call, PADDING, Row, add, attention, attention_latent, attention_merge, cache_copy,
-    cache_write, embed, gated_act, gather_rows, latent_keys, latent_values, linear, quantize_rows,
-    rms_norm, route, sample,
+    cache_write, embed, flatten_rows, gated_act, gather_rows, latent_keys, latent_values, linear,
+    quantize_rows, rms_norm, route, sample,
 };
 use crate::tensor::DType;
 use crate::tensor::quant::packed_row;
@@ -63,6 +63,7 @@ impl Call {
                 needs
             }
             Call::QuantizeRows(p) => from_1(&quantize_rows::needs(p)),
+            Call::FlattenRows(p) => from_1(&flatten_rows::needs(p)),
             Call::CacheWrite(form, p) => cache_write::needs(*form, p, bounds),
             Call::CacheCopy(form, p) => cache_copy::needs(*form, p, bounds),
             Call::Attention(form, p) => attention::needs(*form, p, bounds),

@@ -103,12 +103,12 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 &[("WG", 32)],
             ),
             // As wide as one vector register there is nothing to wait for at barriers.
-            Call::RmsNorm(_) if software => (
+            Call::RmsNorm(_) | Call::FlattenRows(_) if software => (
                 "lane".to_owned(),
                 vec![reduce_part(capabilities)],
                 &[("WG", 8)],
             ),
-            Call::RmsNorm(_) => (
+            Call::RmsNorm(_) | Call::FlattenRows(_) => (
                 String::new(),
                 vec![reduce_part(capabilities)],
                 &[("WG", 64)],
@@ -201,6 +201,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         };
     let kernel = match call {
         Call::MatVec(..) if software => "matvec_lane",
+        Call::MatMul(form, _) if software && form.input == Input::Flat => "matmul_flat_lane",
         Call::MatMul(form, _) if software && form.input != Input::Int8 => "matmul_lane",
         Call::Attention(_, p) => attention::kernel(p, capabilities),
         _ => call.kernel(),
@@ -257,8 +258,8 @@ pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
     let choices = match first.kernel {
         "matvec" => MATVEC,
         "matvec_lane" => MATVEC_LANE,
-        "matmul" | "matmul_int8" => MATMUL,
-        "matmul_lane" => MATMUL_LANE,
+        "matmul" | "matmul_flat" | "matmul_int8" => MATMUL,
+        "matmul_lane" | "matmul_flat_lane" => MATMUL_LANE,
         _ => &[],
     };
     let mut shaders = vec![first];
@@ -307,6 +308,7 @@ pub fn every_shader() -> Vec<Shader> {
         Call::Add(Zeroable::zeroed()),
         Call::GatherRows(Zeroable::zeroed()),
         Call::QuantizeRows(Zeroable::zeroed()),
+        Call::FlattenRows(Zeroable::zeroed()),
         Call::Route(Zeroable::zeroed()),
         Call::PlaceRows(Zeroable::zeroed()),
         Call::Sample(Zeroable::zeroed()),
@@ -334,11 +336,13 @@ pub fn every_shader() -> Vec<Shader> {
             let form = Form { input, ..form };
             calls.push(Call::MatMul(form, Zeroable::zeroed()));
             if has_int8(dtype) && input == Input::Plain {
-                let form = Form {
-                    input: Input::Int8,
-                    ..form
-                };
-                calls.push(Call::MatMul(form, Zeroable::zeroed()));
+                for input in [Input::Int8, Input::Flat] {
+                    // The table takes the place of what a ninth buffer would be.
+                    if (input, form.arm) != (Input::Flat, Arm::Split) {
+                        let form = Form { input, ..form };
+                        calls.push(Call::MatMul(form, Zeroable::zeroed()));
+                    }
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use super::Shader;
 use super::attention::record_len;
 use super::bounds::n_bytes;
+use super::flatten_rows;
 use super::quantize_rows::BLOCK_WORDS;
 use super::route;
 use crate::tensor::DType;
@@ -23,6 +24,9 @@ pub enum Input {
     Merge,
     /// Nothing; it comes in blocks of signed bytes ([`super::quantize_rows`]). Many rows only.
     Int8,
+    /// Nothing; it comes in signed bytes with one scale a row ([`super::flatten_rows`]), and so does the weight.
+    /// Many rows only.
+    Flat,
     /// Nothing; it is some columns of the latents that a product with [`Arm::Split`] has made. With
     /// [`Output::Gated`] the columns for the gate, and behind them those for what it is multiplied with.
     Latents,
@@ -31,8 +35,11 @@ pub enum Input {
 /// How the activations of products of many rows are held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activations {
-    /// In single precision.
+    /// As the model has it: as integers with one scale where it was flattened for that, else in single
+    /// precision.
     #[default]
+    Auto,
+    /// In single precision.
     F32,
     /// As blocks of 32 signed bytes with a scale, where the weight's format allows: products of
     /// integers, for an error of about half a percent of each activation.
@@ -44,14 +51,17 @@ impl FromStr for Activations {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
+            "auto" => Ok(Activations::Auto),
             "f32" => Ok(Activations::F32),
             "int8" => Ok(Activations::Int8),
-            other => Err(format!("activations {other:?} are not one of f32, int8")),
+            other => Err(format!(
+                "activations {other:?} are not one of auto, f32, int8"
+            )),
         }
     }
 }
 
-/// Formats that [`Input::Int8`] is multiplied with: one scale a block, none of its sums needed.
+/// Formats that [`Input::Int8`] and [`Input::Flat`] are multiplied with: one scale a block, none of its sums needed.
 pub const fn has_int8(dtype: DType) -> bool {
     matches!(dtype, DType::Q8_0 | DType::Q4_0)
 }
@@ -153,10 +163,10 @@ pub struct Params {
     pub low_outs: u32,
     /// Columns of the latents that they make.
     pub low_cols: u32,
+    /// Blocks of 32 further copies of columns, with [`Input::Flat`].
+    pub extra_blocks: u32,
     /// Unused.
     pub pad0: u32,
-    /// Unused.
-    pub pad1: u32,
 }
 
 /// From this many rows on, `matmul` reads each weight once for all of them.
@@ -181,7 +191,7 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
 /// full.
 pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 3] {
     let outs = match shader.kernel {
-        "matmul_lane" => shader.constant("WG") * shader.constant("OUTS"),
+        "matmul_lane" | "matmul_flat_lane" => shader.constant("WG") * shader.constant("OUTS"),
         _ => TILE,
     };
     let rows = shader.constant("ROWS");
@@ -222,6 +232,7 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
         branches,
         low_outs,
         low_cols,
+        extra_blocks,
         ..
     } = *params;
     assert!(
@@ -248,6 +259,7 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
             n_bytes(&[rows, n_records, cols / head_dim, record_len(head_dim)])
         }
         Input::Int8 => n_bytes(&[rows, blocks, BLOCK_WORDS]),
+        Input::Flat => n_bytes(&[rows, flatten_rows::row_words(blocks, extra_blocks)]),
         Input::Latents => {
             let sides = if form.output == Output::Gated { 2 } else { 1 };
             assert!(
@@ -264,6 +276,9 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
     let mut needs = vec![(3, x), (4, n_bytes(&[bias]))];
     if form.input == Input::Norm {
         needs.push((5, n_bytes(&[cols])));
+    }
+    if form.input == Input::Flat {
+        needs.push((5, n_bytes(&[blocks + extra_blocks, 32])));
     }
     let y = n_bytes(&[rows, y_cols]);
     if form.output == Output::Add {

@@ -13,6 +13,7 @@ pub mod cache_copy;
 pub mod cache_write;
 mod choose;
 pub mod embed;
+pub mod flatten_rows;
 pub mod gated_act;
 pub mod gather_rows;
 pub mod latent_keys;
@@ -115,6 +116,8 @@ pub enum Call {
     MatMul(linear::Form, linear::Params),
     /// See [`quantize_rows`].
     QuantizeRows(quantize_rows::Params),
+    /// See [`flatten_rows`].
+    FlattenRows(flatten_rows::Params),
     /// See [`cache_write`].
     CacheWrite(cache_write::Form, cache_write::Params),
     /// See [`cache_copy`].
@@ -151,8 +154,10 @@ impl Call {
             Call::RmsNorm(_) => "rms_norm",
             Call::MatVec(..) => "matvec",
             Call::MatMul(form, _) if form.input == linear::Input::Int8 => "matmul_int8",
+            Call::MatMul(form, _) if form.input == linear::Input::Flat => "matmul_flat",
             Call::MatMul(..) => "matmul",
             Call::QuantizeRows(_) => "quantize_rows",
+            Call::FlattenRows(_) => "flatten_rows",
             Call::CacheWrite(..) => "cache_write",
             Call::CacheCopy(..) => "cache_copy",
             Call::Attention(..) => "attention",
@@ -190,6 +195,7 @@ impl Call {
             Call::RmsNorm(p) => bytemuck::bytes_of(p),
             Call::MatVec(_, p) | Call::MatMul(_, p) => bytemuck::bytes_of(p),
             Call::QuantizeRows(p) => bytemuck::bytes_of(p),
+            Call::FlattenRows(p) => bytemuck::bytes_of(p),
             Call::CacheWrite(_, p) => bytemuck::bytes_of(p),
             Call::CacheCopy(_, p) => bytemuck::bytes_of(p),
             Call::Attention(_, p) => bytemuck::bytes_of(p),
@@ -214,6 +220,7 @@ impl Call {
             Call::MatVec(_, p) => linear::matvec_workgroups(p, shader),
             Call::MatMul(form, p) => linear::matmul_workgroups(*form, p, shader),
             Call::QuantizeRows(p) => quantize_rows::workgroups(p, wg),
+            Call::FlattenRows(p) => flatten_rows::workgroups(p),
             Call::CacheWrite(form, p) => cache_write::workgroups(*form, p),
             Call::CacheCopy(_, p) => cache_copy::workgroups(p, wg),
             Call::Attention(_, p) => attention::workgroups(p, shader),

@@ -180,7 +180,7 @@ pub(super) fn form_name(form: Form) -> String {
         Input::Plain => "",
         Input::Norm => "_norm",
         Input::Merge => "_merge",
-        Input::Int8 => "", // The kernel's name says it.
+        Input::Int8 | Input::Flat => "", // The kernel's name says it.
         Input::Latents => "_latents",
     };
     let output = match form.output {
@@ -202,6 +202,7 @@ pub(super) fn linear_parts(form: Form) -> Vec<&'static str> {
         Input::Norm => &["lib/input_norm.wgsl"],
         Input::Merge => &["lib/input_merge.wgsl"],
         Input::Int8 => &["lib/input_int8.wgsl"],
+        Input::Flat => &["lib/input_flat.wgsl"],
         Input::Latents if form.output == Output::Gated => &["lib/input_latent_pair.wgsl"],
         Input::Latents => &["lib/input_latents.wgsl"],
     };
@@ -314,6 +315,7 @@ texts![
     "lib/cache_values_q8.wgsl",
     "lib/dot.wgsl",
     "lib/halves.wgsl",
+    "lib/input_flat.wgsl",
     "lib/input_int8.wgsl",
     "lib/input_latent_pair.wgsl",
     "lib/input_latents.wgsl",
@@ -376,11 +378,14 @@ texts![
     "cache_copy.wgsl",
     "cache_write.wgsl",
     "embed.wgsl",
+    "flatten_rows.wgsl",
     "gated_act.wgsl",
     "gather_rows.wgsl",
     "latent_keys.wgsl",
     "latent_values.wgsl",
     "matmul.wgsl",
+    "matmul_flat.wgsl",
+    "matmul_flat_lane.wgsl",
     "matmul_int8.wgsl",
     "matmul_lane.wgsl",
     "matvec.wgsl",

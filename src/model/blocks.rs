@@ -1,10 +1,12 @@
 //! Parts that the architectures share: each adds its operations to the graph and declares its parameters.
 
-use super::{Config, Layout, names, rope};
+use std::collections::BTreeMap;
+
+use super::{Config, FlatInput, Layout, names, rope};
 use crate::file::ModelFile;
 use crate::graph::{
-    Activation, Branches, Error, Factors, Graph, HeadNorm, N_LOGITS, Op, PREFIX, Projection,
-    RopeId, RouterKind, Routing, ValueId, WeightId,
+    Activation, Branches, Error, Factors, Flat, FlatId, Graph, HeadNorm, N_LOGITS, Op, PREFIX,
+    Projection, RopeId, RouterKind, Routing, ValueId, WeightId,
 };
 
 /// A graph under construction.
@@ -15,6 +17,7 @@ pub(super) struct Build<'a> {
     layer: u32,
     rope: RopeId,
     routing: Option<&'a Routing>,
+    flats: &'a BTreeMap<(u32, FlatInput), Flat>,
     /// Those of the current layer.
     routes: Option<ValueId>,
 }
@@ -35,6 +38,7 @@ impl<'a> Build<'a> {
         config: &'a Config,
         file: &'a ModelFile,
         routing: Option<&'a Routing>,
+        flats: &'a BTreeMap<(u32, FlatInput), Flat>,
     ) -> Self {
         let mut graph = Graph::default();
         let rope = graph.rope_table(rope::table(config));
@@ -45,6 +49,7 @@ impl<'a> Build<'a> {
             layer: 0,
             rope,
             routing,
+            flats,
             routes: None,
         }
     }
@@ -105,7 +110,13 @@ impl<'a> Build<'a> {
             self.projection(x, "self_attn.v_proj", kv_dim, how.qkv_bias),
         ];
         let branches = self.branches(&["q", "k", "v"], &parts);
-        let qkv = self.graph.push(Op::Linear { x, parts, branches })?;
+        let flat = self.flat(FlatInput::Attention);
+        let qkv = self.graph.push(Op::Linear {
+            x,
+            parts,
+            branches,
+            flat,
+        })?;
         let norm = how.qk_norm.then(|| HeadNorm {
             q: self.gains("self_attn.q_norm", head_dim),
             k: self.gains("self_attn.k_norm", head_dim),
@@ -128,7 +139,8 @@ impl<'a> Build<'a> {
             scale: 1.0 / (head_dim as f32).sqrt(),
             softcap: None,
         })?;
-        self.linear(y, "self_attn.o_proj", "o", dim, how.out_bias)
+        let o = ("self_attn.o_proj", "o", FlatInput::Output);
+        self.linear(y, o, dim, how.out_bias)
     }
 
     /// Decides the branches of the current layer, if it has any.
@@ -155,6 +167,7 @@ impl<'a> Build<'a> {
                     x: normed,
                     parts: vec![Projection { weight, bias: None }],
                     branches: None,
+                    flat: None,
                 })?;
                 let name = self.sidecar("router.hidden_norm");
                 (hidden, self.graph.vector(name, width), width)
@@ -231,9 +244,16 @@ impl<'a> Build<'a> {
             self.projection(x, "mlp.up_proj", ffn_dim, bias),
         ];
         let branches = self.branches(&["gate", "up"], &parts);
-        let x = self.graph.push(Op::Linear { x, parts, branches })?;
+        let flat = self.flat(FlatInput::Ffn);
+        let x = self.graph.push(Op::Linear {
+            x,
+            parts,
+            branches,
+            flat,
+        })?;
         let inner = self.graph.push(Op::GatedAct { x, activation })?;
-        self.linear(inner, "mlp.down_proj", "down", dim, bias)
+        let down = ("mlp.down_proj", "down", FlatInput::Down);
+        self.linear(inner, down, dim, bias)
     }
 
     /// `a + b`.
@@ -253,22 +273,35 @@ impl<'a> Build<'a> {
             x,
             parts,
             branches: None,
+            flat: None,
         })?;
         Ok(())
     }
 
-    /// `name` of the current layer, in a sidecar `short`, applied to `x`, with a bias where there is one.
+    /// `name` of the current layer, in a sidecar `short`, with its input's name where that becomes integers, applied
+    /// to `x`, with a bias where there is one.
     fn linear(
         &mut self,
         x: ValueId,
-        name: &str,
-        short: &str,
+        (name, short, input): (&str, &str, FlatInput),
         outs: u32,
         bias: Option<bool>,
     ) -> Result<ValueId, Error> {
         let parts = vec![self.projection(x, name, outs, bias)];
         let branches = self.branches(&[short], &parts);
-        self.graph.push(Op::Linear { x, parts, branches })
+        let flat = self.flat(input);
+        self.graph.push(Op::Linear {
+            x,
+            parts,
+            branches,
+            flat,
+        })
+    }
+
+    /// How an input of the current layer becomes integers, if it does.
+    fn flat(&mut self, input: FlatInput) -> Option<FlatId> {
+        let flat = self.flats.get(&(self.layer, input))?;
+        Some(self.graph.flat(flat.clone()))
     }
 
     fn projection(&mut self, x: ValueId, name: &str, outs: u32, bias: Option<bool>) -> Projection {

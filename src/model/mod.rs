@@ -6,6 +6,7 @@
 
 mod blocks;
 mod config;
+mod flat;
 mod llama;
 mod mistral;
 mod names;
@@ -15,6 +16,7 @@ mod rope;
 mod weights;
 
 pub use config::{Config, Layout, RopeScaling};
+pub use flat::{FLAT_PREFIX, FlatInput};
 pub use weights::WeightSource;
 
 use crate::file::{self, ModelFile};
@@ -146,13 +148,15 @@ impl Model {
     pub async fn open(file: &ModelFile, routing: Option<&Routing>) -> Result<Self, Error> {
         let mut config = Config::read(file)?;
         config.rope_factors = rope::stored_factors(file, &config).await?;
-        let mut build = Build::new(&config, file, routing);
+        let flats = flat::read(file, &config).await?;
+        let mut build = Build::new(&config, file, routing, &flats.inputs);
         (config.architecture.forward)(&mut build).map_err(|cause| Error::Graph {
             file: file.name.clone(),
             cause,
         })?;
         let graph = build.finish();
-        let (weights, unused) = weights::find(file, &config, &graph)?;
+        let (weights, unused) = weights::find(file, &config, &graph, &flats.names)?;
+        flat::check(file, &graph, &weights)?;
         Ok(Self {
             config,
             graph,

@@ -1,6 +1,6 @@
 //! Where each parameter of a graph lies in a model's file.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Config, Error, Layout, names};
 use crate::file::{ModelFile, TensorInfo};
@@ -26,11 +26,12 @@ const IGNORED: &[&str] = &[
     "attention.masked_bias",
 ];
 
-/// Finds every parameter, by the graph's order, and what is left over.
+/// Finds every parameter, by the graph's order, and what is left over, but for what has been `read` already.
 pub(super) fn find(
     file: &ModelFile,
     config: &Config,
     graph: &Graph,
+    read: &BTreeSet<String>,
 ) -> Result<(Vec<WeightSource>, Vec<String>), Error> {
     let mut found = vec![];
     let mut missing = vec![];
@@ -79,7 +80,7 @@ pub(super) fn find(
     let unused = file
         .tensors
         .keys()
-        .filter(|name| !used.contains(*name))
+        .filter(|name| !used.contains(*name) && !read.contains(*name))
         .filter(|name| !IGNORED.iter().any(|ignored| name.ends_with(ignored)))
         // The sidecar answers for its own.
         .filter(|name| !name.starts_with(PREFIX))

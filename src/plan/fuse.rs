@@ -93,9 +93,9 @@ impl Fusion {
         self.gates[at]
     }
 
-    /// Whether the only reader of `at` is a product, which may then do its work.
-    pub(super) fn feeds_product(&self, at: usize) -> bool {
-        self.feeds[at].is_some()
+    /// The product that is the only reader of `at`, and may then do its work.
+    pub(super) fn feeds_product(&self, at: usize) -> Option<usize> {
+        self.feeds[at]
     }
 
     /// The last node during which the inputs of `at` may be read or its output be written.

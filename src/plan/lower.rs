@@ -4,12 +4,10 @@ use super::fuse::Fusion;
 use super::memory::assign_slots;
 use super::{Buffer, Dispatch, Part, Plan, Settings, Size, WeightLayout};
 use crate::graph::{
-    Activation, Branches, Factors, Graph, Node, Op, Projection, Rows, ValueId, WeightId,
+    Activation, Branches, Factors, FlatId, Graph, Node, Op, Projection, Rows, ValueId, WeightId,
 };
 use crate::kernels::linear::{Activations, Arm, Form, Input, MATMUL_ROWS, Output, has_int8};
-use crate::kernels::{
-    Call, add, embed, gated_act, gather_rows, linear, quantize_rows, rms_norm, route, sample,
-};
+use crate::kernels::{Call, add, embed, gated_act, gather_rows, linear, rms_norm, route, sample};
 use crate::tensor::DType;
 
 /// Makes the plan of one size. `layouts` are by [`WeightId`].
@@ -41,14 +39,18 @@ pub fn lower(graph: &Graph, layouts: &[WeightLayout], settings: &Settings, size:
 
 /// A product before its weight is known.
 #[derive(Clone, Copy)]
-struct Product {
+pub(super) struct Product {
     form: Form,
-    params: linear::Params,
-    x: Buffer,
-    gains: Option<Buffer>,
+    pub(super) params: linear::Params,
+    pub(super) x: Buffer,
+    pub(super) gains: Option<Buffer>,
     residual: Option<Buffer>,
     routes: Option<Buffer>,
     y: Buffer,
+    /// How `x` becomes integers, if it does.
+    pub(super) flat: Option<FlatId>,
+    /// The table of that.
+    table: Option<Buffer>,
     /// `x` in bytes, made once for all projections.
     quantized: Option<Buffer>,
 }
@@ -94,8 +96,9 @@ impl<'a> Lowering<'a> {
             Op::Linear {
                 ref parts,
                 ref branches,
+                flat,
                 ..
-            } => self.linear(at, parts, branches.as_ref()),
+            } => self.linear(at, parts, branches.as_ref(), flat),
             Op::Route {
                 layer,
                 x,
@@ -193,7 +196,13 @@ impl<'a> Lowering<'a> {
 
     /// A product with what is fused to it: one call for each run of stacked weights and piece of a large one; in
     /// a routed layer behind them those that make the outputs of rows on the low-rank branch from their latents.
-    fn linear(&mut self, at: usize, parts: &[Projection], branches: Option<&Branches>) {
+    fn linear(
+        &mut self,
+        at: usize,
+        parts: &[Projection],
+        branches: Option<&Branches>,
+        flat: Option<FlatId>,
+    ) {
         let node = &self.graph.nodes()[at];
         let mut params = linear::Params {
             rows: self.rows(node.out),
@@ -215,6 +224,8 @@ impl<'a> Lowering<'a> {
             residual,
             routes: None,
             y,
+            flat: flat.filter(|_| self.takes_integers(node)),
+            table: None,
             quantized: None,
         };
         let Some(branches) = branches else {
@@ -294,12 +305,23 @@ impl<'a> Lowering<'a> {
                 }
                 y_first += self.run(product, run, y_first);
             } else if low.iter().all(|&d| stacked(d)) && n_low == product.params.low_cols {
-                product.form.arm = Arm::Split;
-                product.params.low_first = run.iter().map(|part| layout(part.weight).rows).sum();
-                product.params.low_outs = n_low;
-                y_first += self.run(product, run, y_first);
-                product.params.low_outs = 0;
-                product.params.low_first = 0;
+                if product.flat.is_some() {
+                    // D has scales of its own, so its rows take x as it is, in a call of their own.
+                    product.params.branches = FULL | zeros;
+                    self.run(product, run, y_first);
+                    product.params.branches = LOW;
+                    product.params.zeros = 0;
+                }
+                let mut split = Product {
+                    flat: None,
+                    ..*product
+                };
+                split.form.arm = Arm::Split;
+                split.params.low_first = run.iter().map(|part| layout(part.weight).rows).sum();
+                split.params.low_outs = n_low;
+                y_first += self.run(&mut split, run, y_first);
+                product.quantized = product.quantized.or(split.quantized);
+                product.params.zeros = zeros;
             } else {
                 product.params.branches = FULL | zeros;
                 y_first += self.run(product, run, y_first);
@@ -318,6 +340,7 @@ impl<'a> Lowering<'a> {
                             ..product.params
                         },
                         residual: None,
+                        flat: None,
                         y: Buffer::Latents,
                         ..*product
                     };
@@ -408,14 +431,19 @@ impl<'a> Lowering<'a> {
             };
             product.form.dtype = layout.dtype;
             let mut this = *product;
-            let in_bytes = self.settings.activations == Activations::Int8;
+            let in_bytes = self.settings.activations == Activations::Int8 || this.flat.is_some();
             if this.params.rows >= MATMUL_ROWS && in_bytes && has_int8(layout.dtype) {
-                let (x, params) = (this.x, this.params);
                 let quantized = product
                     .quantized
-                    .get_or_insert_with(|| self.quantize(x, &params));
+                    .get_or_insert_with(|| self.quantize(&this));
                 this.x = *quantized;
                 this.form.input = Input::Int8;
+                if let Some(flat) = this.flat {
+                    this.form.input = Input::Flat;
+                    this.gains = None;
+                    this.table = Some(Buffer::FlatTable(flat));
+                    this.params.extra_blocks = self.graph.flats()[flat.0 as usize].extra_blocks();
+                }
             }
             self.product(&this, run[0].weight, chunk, run[0].bias);
         }
@@ -435,6 +463,7 @@ impl<'a> Lowering<'a> {
             mut params,
             x,
             gains,
+            table,
             residual,
             routes,
             y,
@@ -449,7 +478,7 @@ impl<'a> Lowering<'a> {
             params.bias_first += before as u32;
         }
         let mut rest = vec![(3, x), (4, bias_in)];
-        rest.extend(gains.map(|gains| (5, gains)));
+        rest.extend(gains.or(table).map(|fifth| (5, fifth)));
         rest.extend(residual.map(|residual| (6, residual)));
         rest.extend(
             routes
@@ -468,18 +497,6 @@ impl<'a> Lowering<'a> {
             Call::MatMul(form, params)
         };
         self.call_weight(call, weight, chunk, &rest);
-    }
-
-    /// Quantises the input of a product.
-    fn quantize(&mut self, x: Buffer, product: &linear::Params) -> Buffer {
-        let call = Call::QuantizeRows(quantize_rows::Params {
-            rows: product.rows,
-            cols: product.cols,
-            blocks: product.blocks,
-            pad0: 0,
-        });
-        self.call(call, &[x, Buffer::Int8]);
-        Buffer::Int8
     }
 
     /// What a product reads: the value before a norm or behind an attention's splits, or its input as it is.
@@ -507,11 +524,18 @@ impl<'a> Lowering<'a> {
     }
 
     /// Whether a norm is left to the product behind it: with few rows, computing it in each workgroup costs less
-    /// than a call.
+    /// than a call; with many, what makes integers of them does it by the way.
     fn is_inside_product(&self, at: usize) -> bool {
         let node = &self.graph.nodes()[at];
+        let Some(product) = self.fusion.feeds_product(at) else {
+            return false;
+        };
+        let product = &self.graph.nodes()[product];
+        // Factors take the normed values themselves.
+        let is_dense = matches!(product.op, Op::Linear { branches: None, .. });
+        let few = self.rows(node.out) < MATMUL_ROWS;
         let is_norm = matches!(node.op, Op::RmsNorm { .. });
-        is_norm && self.rows(node.out) < MATMUL_ROWS && self.fusion.feeds_product(at)
+        is_norm && (few || is_dense && self.takes_integers(product))
     }
 
     pub(super) fn layout(&self, id: WeightId) -> &'a WeightLayout {

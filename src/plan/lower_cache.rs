@@ -257,7 +257,7 @@ impl<'a> Lowering<'a> {
         let n_splits = self.n_splits(at);
         let few = self.rows(self.graph.nodes()[at].out) < MATMUL_ROWS;
         match self.settings.arenas_of(layer) {
-            Some(_) if few && self.fusion.feeds_product(at) => {
+            Some(_) if few && self.fusion.feeds_product(at).is_some() => {
                 Some((n_splits, 1, Some(Buffer::Records)))
             }
             Some(_) => None,
@@ -282,7 +282,7 @@ impl<'a> Lowering<'a> {
     /// Splits of an attention's keys: with few rows, and where a product merges them.
     fn n_splits(&self, at: usize) -> u32 {
         let few = self.rows(self.graph.nodes()[at].out) < MATMUL_ROWS;
-        if few && self.fusion.feeds_product(at) {
+        if few && self.fusion.feeds_product(at).is_some() {
             self.settings.n_splits
         } else {
             1

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::fuse::Fusion;
 use super::{Buffer, MAX_BINDING, Settings, Size};
-use crate::graph::{Graph, Op, RopeId, Rows, WeightId};
+use crate::graph::{FlatId, Graph, Op, RopeId, Rows, WeightId};
 use crate::kernels::Row;
 use crate::kernels::attention::record_len;
+use crate::kernels::flatten_rows::row_words;
 use crate::kernels::linear::{Activations, MATMUL_ROWS};
 use crate::kernels::quantize_rows::BLOCK_WORDS;
 use crate::kernels::route::SETTINGS_WORDS;
@@ -191,13 +192,23 @@ pub fn session_buffers(
         ),
         (Buffer::Sampled, n_out * 4),
     ];
-    if settings.activations == Activations::Int8 {
-        let inputs = graph.nodes().iter().filter_map(|node| match node.op {
-            Op::Linear { x, .. } => Some(graph.values()[x.0 as usize].cols),
-            _ => None,
-        });
-        let blocks = inputs.max().unwrap_or(0).div_ceil(32);
-        buffers.push((Buffer::Int8, 4 * rows * u64::from(blocks * BLOCK_WORDS)));
+    let words_of_bytes = graph.nodes().iter().filter_map(|node| match node.op {
+        Op::Linear { x, flat, .. } => match settings.activations {
+            Activations::F32 => None,
+            Activations::Int8 => Some(graph.values()[x.0 as usize].cols.div_ceil(32) * BLOCK_WORDS),
+            Activations::Auto => flat.map(|flat| {
+                let flat = &graph.flats()[flat.0 as usize];
+                row_words(flat.blocks(), flat.extra_blocks())
+            }),
+        },
+        _ => None,
+    });
+    if let Some(words) = words_of_bytes.max() {
+        buffers.push((Buffer::Int8, 4 * rows * u64::from(words)));
+    }
+    for (i, flat) in graph.flats().iter().enumerate() {
+        let n_bytes = 128 * u64::from(flat.blocks() + flat.extra_blocks());
+        buffers.push((Buffer::FlatTable(FlatId(i as u32)), n_bytes));
     }
     for (slot, shape) in slots.iter().enumerate() {
         buffers.push((Buffer::Slot(slot as u32), shape.n_bytes(size)));

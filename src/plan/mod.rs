@@ -7,6 +7,7 @@ mod arenas;
 mod fuse;
 mod lower;
 mod lower_cache;
+mod lower_integers;
 mod memory;
 mod stack;
 
@@ -20,7 +21,7 @@ pub use stack::stack;
 
 use std::fmt;
 
-use crate::graph::{RopeId, WeightId};
+use crate::graph::{FlatId, RopeId, WeightId};
 use crate::kernels::linear::Activations;
 use crate::kernels::{CacheType, Call};
 
@@ -97,8 +98,10 @@ pub enum Buffer {
     Routing,
     /// The branches of each position in a routed layer, `[n_sequences, n_ctx]`; see `shaders/lib/place.wgsl`.
     Paths(u32),
-    /// A product's input in blocks of signed bytes; see [`crate::kernels::quantize_rows`].
+    /// A product's input in signed bytes; see [`crate::kernels::quantize_rows`] and [`crate::kernels::flatten_rows`].
     Int8,
+    /// How an input becomes integers; see [`crate::graph::Flat::table`].
+    FlatTable(FlatId),
     /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of its arenas, see [`cache_rows`].
     Keys(u32),
     /// Values of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of the dense arena.

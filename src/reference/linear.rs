@@ -1,8 +1,10 @@
 //! CPU twin of `shaders/matvec.wgsl`, `shaders/matmul.wgsl` and their like for software adapters.
 
 use super::attention::merge;
+use super::flatten_rows::integers;
 use super::gated_act::activate;
 use super::packed::Packed;
+use crate::kernels::flatten_rows::row_words;
 use crate::kernels::linear::{Arm, Form, Input, Output, Params};
 use crate::kernels::quantize_rows::BLOCK_WORDS;
 use crate::kernels::route::WORDS;
@@ -22,6 +24,8 @@ pub struct Inputs<'a> {
     pub bias: &'a [f32],
     /// `[cols]` with [`Input::Norm`], else unused.
     pub gains: &'a [f32],
+    /// A word a column of integers with [`Input::Flat`], else unused; see [`crate::graph::Flat::table`].
+    pub table: &'a [u32],
     /// `[rows, y_cols]` with [`Output::Add`], else unused.
     pub residual: &'a [f32],
     /// `[rows, 4]` unless every row takes the weight, then unused; see `shaders/lib/routes.wgsl`.
@@ -57,6 +61,7 @@ pub fn linear(
     let zero = all.filter(is_full).filter(|&r| is_zero(r));
 
     let columns = products(form, p, w, 0..outs, &x, &rows);
+    let scales = scales(form, p, &inputs);
     let product = |n: usize, i: Option<usize>| match i {
         None => 0.0,
         Some(i) => {
@@ -64,11 +69,11 @@ pub fn linear(
                 0 => 0.0,
                 _ => f64::from(inputs.bias[p.bias_first as usize + n]),
             };
-            columns[n * rows.len() + i] + bias
+            columns[n * rows.len() + i] * scales.get(rows[i]).unwrap_or(&1.0) + bias
         }
     };
-    let rows = rows.iter().enumerate().map(|(i, &r)| (r, Some(i)));
-    for (r, i) in rows.clone().chain(zero.map(|r| (r, None))) {
+    let taken = rows.iter().enumerate().map(|(i, &r)| (r, Some(i)));
+    for (r, i) in taken.chain(zero.map(|r| (r, None))) {
         let n_made = if form.output == Output::Gated {
             half
         } else {
@@ -93,6 +98,16 @@ pub fn linear(
             }
         }
     }
+}
+
+/// What the integers of each row stand for with [`Input::Flat`]; nothing otherwise.
+fn scales(form: Form, p: &Params, inputs: &Inputs<'_>) -> Vec<f64> {
+    if form.input != Input::Flat {
+        return vec![];
+    }
+    let row_words = row_words(p.blocks, p.extra_blocks) as usize;
+    let rows = inputs.x.chunks_exact(row_words);
+    rows.map(|row| f64::from(row[row_words - 1])).collect()
 }
 
 fn branch(p: &Params, inputs: &Inputs<'_>, r: usize) -> u32 {
@@ -163,6 +178,15 @@ fn read<'a>(form: Form, p: &Params, inputs: &Inputs<'a>) -> Cow<'a, [f32]> {
             let n_records = [p.n_splits, p.n_apart].map(|n| n as usize);
             merge(rows, n_records, n_heads, inputs.x, &mut merged);
             merged.into()
+        }
+        Input::Flat => {
+            let mut values = vec![0.0; rows * cols];
+            let words = bytemuck::cast_slice(inputs.x);
+            let words = words.chunks_exact(row_words(p.blocks, p.extra_blocks) as usize);
+            for (values, words) in values.chunks_exact_mut(cols).zip(words) {
+                integers(words, inputs.table, p.blocks, values);
+            }
+            values.into()
         }
         Input::Int8 => {
             let mut values = vec![0.0; rows * cols];

@@ -205,6 +205,7 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
                 x: f32s(next(true)),
                 bias: f32s(next(true)),
                 gains: f32s(next(form.input == Input::Norm)),
+                table: next(form.input == Input::Flat),
                 residual: f32s(next(form.output == Output::Add)),
                 routes: next(form.arm != Arm::All),
             };
@@ -215,6 +216,10 @@ pub fn run_call(call: &Call, inputs: &[&[u32]], outputs: &mut [&mut [u32]]) {
         }
         Call::QuantizeRows(p) => {
             super::quantize_rows(p, f32s(inputs[0]), bytemuck::cast_slice_mut(y));
+        }
+        Call::FlattenRows(p) => {
+            let (x, gains) = (f32s(inputs[0]), f32s(inputs[1]));
+            super::flatten_rows(p, x, gains, inputs[2], cast_slice_mut(y));
         }
         Call::CacheWrite(form, p) => {
             let (q, keys) = others.split_at_mut(1);

@@ -2,11 +2,12 @@
 
 use half::f16;
 
+use crate::graph::Flat;
 use crate::kernels::linear::{Arm, Form, Input, Output, has_int8};
 use crate::kernels::{
     Bounds, CacheType, Call, PADDING, Row, Slots, add, attention, attention_latent,
-    attention_merge, cache_copy, cache_write, embed, forms, gated_act, gather_rows, latent_keys,
-    latent_values, linear, paths, quantize_rows, rms_norm, route, sample,
+    attention_merge, cache_copy, cache_write, embed, flatten_rows, forms, gated_act, gather_rows,
+    latent_keys, latent_values, linear, paths, quantize_rows, rms_norm, route, sample,
 };
 use crate::reference::run_call;
 use crate::tensor::DType;
@@ -42,6 +43,8 @@ pub(super) fn all() -> Vec<Case> {
         add_case(),
         gather_rows_case(),
         quantize_rows_case(),
+        flatten_rows_case(false),
+        flatten_rows_case(true),
         sample_case(),
         route_case(4, true, Call::Route),
         route_case(33, false, Call::PlaceRows),
@@ -61,11 +64,10 @@ pub(super) fn all() -> Vec<Case> {
             }
         }
         if has_int8(dtype) {
-            let form = Form {
-                input: Input::Int8,
-                ..form
-            };
-            cases.push(linear_case(form, 33, Call::MatMul));
+            for input in [Input::Int8, Input::Flat] {
+                let form = Form { input, ..form };
+                cases.push(linear_case(form, 33, Call::MatMul));
+            }
         }
     }
     for cache in CacheType::ALL {
@@ -170,6 +172,34 @@ fn quantize_rows_case() -> Case {
     )
 }
 
+fn flatten_rows_case(is_normed: bool) -> Case {
+    let flat = flat(260);
+    let params = flatten_rows::Params {
+        rows: 3,
+        cols: 260,
+        blocks: flat.blocks(),
+        extra_blocks: flat.extra_blocks(),
+        scale: if is_normed { 0.0 } else { 0.01 },
+        inverse: 100.0,
+        has_norm: is_normed.into(),
+        eps: 1e-5,
+    };
+    let n_y = 3 * flatten_rows::row_words(params.blocks, params.extra_blocks);
+    let gains = random(2, if is_normed { 260 } else { 4 });
+    case(
+        Call::FlattenRows(params),
+        vec![random(1, 3 * 260), gains, flat.table(), zeros(n_y as usize)],
+    )
+}
+
+/// Every seventh column in three copies.
+fn flat(cols: u32) -> Flat {
+    Flat {
+        copies: (0..cols).map(|i| if i % 7 == 0 { 3 } else { 1 }).collect(),
+        scale: None,
+    }
+}
+
 fn sample_case() -> Case {
     let vocab_size = 1009;
     let params = sample::Params {
@@ -254,18 +284,27 @@ fn linear_case(form: Form, n_rows: u32, call: fn(Form, linear::Params) -> Call) 
         eps: 1e-5,
         head_dim: 96,
         n_splits: 3,
+        extra_blocks: if form.input == Input::Flat {
+            flat(COLS).extra_blocks()
+        } else {
+            0
+        },
         ..Default::default()
     };
     let n_y = (n_rows * 41) as usize;
     let x = match form.input {
         Input::Merge => records(n_rows, &params),
         Input::Int8 => blocks_of_bytes(&params),
+        Input::Flat => rows_of_bytes(&params),
         Input::Latents => random(1, (n_rows * params.x_cols) as usize),
         _ => random(1, (n_rows * COLS) as usize),
     };
     let mut rest = vec![(3, x), (4, random(2, 3 + outs as usize))];
     if form.input == Input::Norm {
         rest.push((5, random(4, COLS as usize)));
+    }
+    if form.input == Input::Flat {
+        rest.push((5, flat(COLS).table()));
     }
     if form.output == Output::Add {
         rest.push((6, random(5, n_y)));
@@ -340,6 +379,18 @@ fn blocks_of_bytes(p: &linear::Params) -> Vec<u32> {
         block[8] = 0.01f32.to_bits();
     }
     blocks
+}
+
+/// Any bytes, and a scale a row.
+fn rows_of_bytes(p: &linear::Params) -> Vec<u32> {
+    let n = flatten_rows::row_words(p.blocks, p.extra_blocks) as usize;
+    let mut rows: Vec<u32> = words(1, p.rows as usize * n)
+        .map(|word| (word >> 32) as u32)
+        .collect();
+    for row in rows.chunks_exact_mut(n) {
+        row[n - 1] = 0.01f32.to_bits();
+    }
+    rows
 }
 
 /// What an attention's splits leave: two of three hold keys.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Out, RUN_AHEAD, Sequence, Session, new_state};
 use crate::engine::{State, Ticket};
 use crate::error::Error;
-use crate::graph::RopeId;
+use crate::graph::{FlatId, RopeId};
 use crate::kernels::{PADDING, Row};
 use crate::plan::{Buffer, Dispatch, Held, Plan, Size, lower};
 
@@ -168,7 +168,7 @@ impl Session {
         Ok(self.plans.entry(size).or_insert_with(make).clone())
     }
 
-    /// Rope tables and sampling settings.
+    /// Rope tables, tables of copies and sampling settings.
     pub(super) fn write_constants(&mut self) {
         let engine = self.engine.clone();
         for (i, rope) in engine.model().graph.ropes().iter().enumerate() {
@@ -181,6 +181,11 @@ impl Session {
             }
             let buffer = Buffer::RopeTable(RopeId(i as u32));
             self.state.write(buffer, 0, bytemuck::cast_slice(&table));
+        }
+        for (i, flat) in engine.model().graph.flats().iter().enumerate() {
+            let buffer = Buffer::FlatTable(FlatId(i as u32));
+            self.state
+                .write(buffer, 0, bytemuck::cast_slice(&flat.table()));
         }
         self.write_samplers();
         self.write_routing();

@@ -9,6 +9,7 @@ mod errors;
 mod files;
 #[cfg(feature = "fit")]
 mod fit;
+mod flatten;
 mod generate;
 mod measure;
 mod program;

@@ -6,6 +6,7 @@ mod common;
 
 mod algebra;
 mod draft;
+mod flatten;
 mod model;
 mod trace;
 

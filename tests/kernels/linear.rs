@@ -749,6 +749,7 @@ fn case(
         x: &x,
         bias: &bias,
         gains: &gains,
+        table: &[],
         residual: &residual,
         routes: &routes,
     };

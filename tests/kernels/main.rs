@@ -13,6 +13,7 @@ mod cache_copy;
 mod cache_write;
 mod elementwise;
 mod embed;
+mod flat;
 mod latent;
 mod latent_keys;
 mod linear;

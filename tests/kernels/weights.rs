@@ -37,6 +37,21 @@ impl Weights {
     }
 }
 
+/// Rows in file layout, whole blocks, packed.
+pub(crate) fn words_of_rows(dtype: DType, bytes: &[u8], rows: usize, cols: usize) -> Weights {
+    let row_words = packed_row(dtype, cols);
+    let mut weights = Weights {
+        q: vec![0; rows * row_words.q_words],
+        s: vec![0; rows * row_words.s_words],
+    };
+    for (row, bytes) in bytes.chunks_exact(bytes.len() / rows).enumerate() {
+        let q = &mut weights.q[row * row_words.q_words..][..row_words.q_words];
+        let s = &mut weights.s[row * row_words.s_words..][..row_words.s_words];
+        pack_row(dtype, bytes, cols, q, s);
+    }
+    weights
+}
+
 /// A row in file layout.
 fn file_row(dtype: DType, cols: usize, seed: u64) -> Vec<u8> {
     if can_quantize(dtype) {

@@ -36,8 +36,9 @@ pub(crate) struct Global {
     /// as latents) or latent [default: the sidecar's]
     #[arg(long, global = true, value_name = "MODE", value_parser = cache_mode, conflicts_with = "dense")]
     pub(crate) cache: Option<CacheMode>,
-    /// What prefill multiplies q8 and q4 weights with: f32, or int8, which is faster and less exact
-    #[arg(long, global = true, default_value = "f32", value_name = "TYPE")]
+    /// What prefill multiplies q8 and q4 weights with: f32, int8 (with a scale for each 32), or auto: integers with one
+    /// scale where the model is flattened, else f32
+    #[arg(long, global = true, default_value = "auto", value_name = "TYPE")]
     pub(crate) activations: Activations,
     /// Run without the model's sidecar: every token on the full branches
     #[arg(long, global = true, conflicts_with_all = ["effort", "routes"])]

@@ -94,7 +94,7 @@ impl Failure {
                 | deputy::Error::Gpu(gpu::Error::UnknownAdapter { .. }),
             ) => 2,
             #[cfg(feature = "fit")]
-            Self::Fit(deputy::fit::Error::Rank { .. }) => 2,
+            Self::Fit(deputy::fit::Error::Rank { .. } | deputy::fit::Error::Option { .. }) => 2,
             _ => 1,
         }
     }

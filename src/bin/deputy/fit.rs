@@ -222,7 +222,7 @@ async fn fit_model(
         bar.set_message(match progress.stage {
             Stage::Moments => "pieces of text, for the factors",
             Stage::Factors => "matrices factored",
-            Stage::Router => "pieces of text, for the router",
+            Stage::Router | Stage::Rounded => "pieces of text, for the router",
         });
     };
     let fitted = fit::fit(engine, texts, options, &mut on_progress).await;

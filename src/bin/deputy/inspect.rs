@@ -1,5 +1,6 @@
 //! `deputy inspect`: what a model's files hold, and what it would need.
 
+mod flat;
 mod sidecar;
 
 use std::collections::BTreeMap;
@@ -212,6 +213,7 @@ fn as_text(args: &Args, file: &ModelFile, opened: &Result<Parts, Failure>) -> St
             "no: chat uses a plain one"
         };
         text += &format!("\ntokenizer      {tokenizer}\nchat template  {template}\n");
+        text += &flat::as_text(&parts.model).unwrap_or_default();
         if let Some(found) = &parts.sidecar {
             text += &format!("\n{}", sidecar::as_text(found));
         }
@@ -294,6 +296,7 @@ fn as_json(args: &Args, file: &ModelFile, opened: &Result<Parts, Failure>) -> Va
         );
         value["chat_template"] = parts.has_template.into();
         value["sidecar"] = parts.sidecar.as_ref().map_or(Value::Null, sidecar::as_json);
+        value["flattened"] = flat::as_json(&parts.model);
         value["n_ctx"] = parts.n_ctx.into();
         value["memory"] = memory.into();
         value["unused"] = json!(parts.model.unused);

@@ -10,6 +10,8 @@ mod failure;
 mod fit;
 #[cfg(feature = "fit")]
 mod fit_report;
+#[cfg(feature = "fit")]
+mod flatten;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -67,6 +69,8 @@ enum Command {
     Routes(routes::Args),
     #[cfg(feature = "fit")]
     Fit(fit::Args),
+    #[cfg(feature = "fit")]
+    Flatten(flatten::Args),
     Devices(devices::Args),
     Completions(CompletionsArgs),
 }
@@ -110,6 +114,8 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Routes(args) => routes::run(args, global).await,
         #[cfg(feature = "fit")]
         Command::Fit(args) => fit::run(args, global).await,
+        #[cfg(feature = "fit")]
+        Command::Flatten(args) => flatten::run(args, global).await,
         Command::Devices(args) => devices::run(args, global).await,
         Command::Completions(args) => completions(args),
     }

@@ -176,6 +176,40 @@ pub fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
     format_of!(dtype, first_non_finite(bytes))
 }
 
+/// Appends a row of whole blocks with one scale for all of them, in file layout: values are `scale * q`.
+///
+/// # Panics
+/// Where `dtype` is neither `Q8_0` nor `Q4_0`, `q` no whole number of blocks, or an integer of `Q4_0` beyond -8..=7.
+pub fn write_row(dtype: DType, scale: half::f16, q: &[i8], out: &mut Vec<u8>) {
+    let (blocks, rest) = q.as_chunks::<32>();
+    assert!(rest.is_empty(), "whole blocks");
+    for block in blocks {
+        out.extend(scale.to_le_bytes());
+        match dtype {
+            DType::Q8_0 => out.extend_from_slice(bytemuck::cast_slice(block)),
+            DType::Q4_0 => out.extend((0..16).map(|i| {
+                let [low, high] = [block[i], block[i + 16]].map(|q| {
+                    assert!((-8..=7).contains(&q), "{q} is no nibble");
+                    (q + 8) as u8
+                });
+                low | high << 4
+            })),
+            other => panic!("{other} has more than one scale and integers"),
+        }
+    }
+}
+
+/// Whether all blocks of a row in file layout have one scale, bit for bit.
+///
+/// # Panics
+/// Where `dtype` is neither `Q8_0` nor `Q4_0`.
+pub fn has_one_scale(dtype: DType, bytes: &[u8]) -> bool {
+    assert!(matches!(dtype, DType::Q8_0 | DType::Q4_0), "{dtype}");
+    let mut blocks = bytes.chunks_exact(dtype.block_bytes());
+    let first = blocks.next();
+    blocks.all(|block| first.is_none_or(|first| block[..2] == first[..2]))
+}
+
 fn check_bytes(dtype: DType, bytes: &[u8], cols: usize) {
     let n_bytes = cols.div_ceil(dtype.block_len()) * dtype.block_bytes();
     assert_eq!(
