@@ -1,7 +1,8 @@
 //! Inputs of products that become integers.
 
 use super::Buffer;
-use super::lower::{Lowering, Product};
+use super::lower::Lowering;
+use super::lower_linear::Product;
 use crate::graph::{Node, Op, Projection};
 use crate::kernels::linear::{Activations, MATMUL_ROWS, has_int8};
 use crate::kernels::{Call, flatten_rows, linear, quantize_rows};

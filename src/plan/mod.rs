@@ -8,6 +8,7 @@ mod fuse;
 mod lower;
 mod lower_cache;
 mod lower_integers;
+mod lower_linear;
 mod memory;
 mod stack;
 

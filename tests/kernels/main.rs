@@ -17,6 +17,7 @@ mod flat;
 mod latent;
 mod latent_keys;
 mod linear;
+mod linear_wrong;
 mod rms_norm;
 mod route;
 mod sample;
