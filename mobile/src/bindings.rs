@@ -144,8 +144,7 @@ impl Conversation {
     ) -> Result<Answer, DeputyError> {
         let on_text = on_text(listener);
         self.0
-            .send(text, options.unwrap_or_default(), on_text)?
-            .wait()
+            .send_and_wait(text, options.unwrap_or_default(), on_text)
     }
 
     /// As `send`, without blocking. Where the caller's task is cancelled, so is the answer.

@@ -88,10 +88,26 @@ impl Conversation {
             .run(move || turn.answer(message, &options, on_text)))
     }
 
-    /// As [`send`](Conversation::send), but `on_text` is called on this thread, which waits for the answer.
+    /// As [`send`](Conversation::send), and waits for the answer.
     ///
     /// # Errors
-    /// Those of `send`, and those of the answer.
+    /// Those of `send`, and those of the answer; [`DeputyError::InCallback`] before anything is done.
+    pub fn send_and_wait(
+        &self,
+        text: &str,
+        options: AnswerOptions,
+        on_text: OnText,
+    ) -> Result<Answer, DeputyError> {
+        if self.engine.worker.is_here() {
+            return Err(DeputyError::InCallback);
+        }
+        self.send(text, options, on_text)?.wait()
+    }
+
+    /// As [`send_and_wait`](Conversation::send_and_wait), but `on_text` is called on this thread.
+    ///
+    /// # Errors
+    /// Those of `send_and_wait`.
     pub fn send_here(
         &self,
         text: &str,

@@ -321,7 +321,7 @@ fn a_callback_that_would_wait_for_itself_is_told_so() {
     let conversation = Arc::new(talk(&engine));
     let (same, other) = (engine.clone(), talk(&engine));
     let inside: OnText = Box::new(move |_| {
-        let asked = other.send("Hello!", greedy(), silent())?.wait();
+        let asked = other.send_and_wait("Hello!", greedy(), silent());
         assert_eq!(asked, Err(DeputyError::InCallback));
         let asked = other.send_here("Hello!", greedy(), &mut |_| Ok(ControlFlow::Continue(())));
         assert_eq!(asked, Err(DeputyError::InCallback));

@@ -379,7 +379,7 @@ pub unsafe extern "C" fn deputy_conversation_send(
         };
         let made = match here {
             true => conversation.send_here(&text, options, &mut show)?,
-            false => conversation.send(&text, options, Box::new(show))?.wait()?,
+            false => conversation.send_and_wait(&text, options, Box::new(show))?,
         };
         if !answer.is_null() {
             // SAFETY: answer is not null and has `size` bytes.

@@ -95,7 +95,6 @@ int main(int argc, char **argv) {
     CHECK(done > 5000000);
     char *device = deputy_engine_device(engine);
     CHECK(device != NULL && strlen(device) > 0);
-    deputy_text_free(device);
 
     /* Streams an answer, on the engine's thread; then on this one. */
     DeputyConversation *one, *two;
@@ -172,6 +171,7 @@ int main(int argc, char **argv) {
     deputy_engine_close(NULL);
     deputy_conversation_close(NULL);
     CHECK(remove("bad.gguf") == 0);
-    printf("C on %s: everything as it should be\n", argv[1]);
+    printf("C on %s: everything as it should be\n", device);
+    deputy_text_free(device);
     return 0;
 }

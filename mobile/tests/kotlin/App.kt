@@ -96,12 +96,13 @@ fun main(args: Array<String>) {
         Engine.load(options = options).use { it.conversation().close() }
     }
 
+    val device = engine.info().device
     one.close()
     engine.shutdown()
     raises<DeputyException.Closed> { two.send("Hello!") }
     raises<DeputyException.Closed> { engine.conversation() }
     two.close()
     engine.close()
-    println("Kotlin on ${args[0]}: everything as it should be")
+    println("Kotlin on $device: everything as it should be")
     exitProcess(0)
 }

@@ -115,10 +115,11 @@ def main():
     del one
     gc.collect()
 
+    device = engine.info().device
     engine.shutdown()
     raises(DeputyError.Closed, lambda: two.send("Hello!"))
     raises(DeputyError.Closed, engine.conversation)
-    print(f"Python on {OPTIONS.device}: everything as it should be")
+    print(f"Python on {device}: everything as it should be")
 
 
 main()

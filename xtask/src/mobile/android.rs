@@ -39,15 +39,8 @@ pub(super) fn run(features: &Features) -> Result<(), String> {
     for abi in ABIS {
         check_alignment(&libraries.join(abi).join("libdeputy_mobile.so"))?;
     }
-    // The profile strips what UniFFI reads, so it reads a library of this platform; the bindings are the same.
-    let mut host = build::library(
-        &["rustc", "--crate-type", "cdylib"],
-        &features.with("uniffi"),
-    );
-    build::run(&mut host)?;
-    let library = build::target().join("mobile").join(build::shared_name());
     let kotlin = project.join("deputy/src/main/kotlin");
-    bindings::generate(Language::Kotlin, &library, &kotlin)?;
+    bindings::generate(Language::Kotlin, &kotlin)?;
     if !build::is_there("gradle", "--version") {
         println!("gradle is missing: `gradle :deputy:assembleRelease` makes the AAR in");
         return build::done(&project);

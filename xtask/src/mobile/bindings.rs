@@ -8,9 +8,9 @@ use super::build;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The compiled library
+    /// The library, not stripped; one is compiled where none is given
     #[arg(long)]
-    library: PathBuf,
+    library: Option<PathBuf>,
     /// The folder that the bindings go to
     #[arg(long)]
     out: PathBuf,
@@ -27,12 +27,24 @@ pub(super) enum Language {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), String> {
-    generate(args.language, &args.library, &args.out)?;
+    match &args.library {
+        Some(library) => read(args.language, library, &args.out)?,
+        None => generate(args.language, &args.out)?,
+    }
     build::done(&args.out)
 }
 
+/// Makes the bindings of a library that is compiled for it: they are the same for every platform, and what is packed is
+/// stripped of what UniFFI reads.
+pub(super) fn generate(language: Language, out: &Path) -> Result<(), String> {
+    let mut cargo = build::cargo();
+    build::run(cargo.args(["build", "--locked", "--package", "deputy-mobile", "--lib"]))?;
+    let library = build::target().join("debug").join(build::shared_name());
+    read(language, &library, out)
+}
+
 #[cfg(not(feature = "bindings"))]
-pub(super) fn generate(language: Language, library: &Path, out: &Path) -> Result<(), String> {
+fn read(language: Language, library: &Path, out: &Path) -> Result<(), String> {
     let language = clap::ValueEnum::to_possible_value(&language).ok_or("a hidden language")?;
     let run = [
         "run",
@@ -55,7 +67,7 @@ pub(super) fn generate(language: Language, library: &Path, out: &Path) -> Result
 }
 
 #[cfg(feature = "bindings")]
-pub(super) fn generate(language: Language, library: &Path, out: &Path) -> Result<(), String> {
+fn read(language: Language, library: &Path, out: &Path) -> Result<(), String> {
     use camino::Utf8PathBuf;
     use uniffi_bindgen::bindings::{GenerateOptions, TargetLanguage, generate_with_bindgen_paths};
     use uniffi_bindgen::{BindgenPaths, BindgenPathsLayer};

@@ -61,7 +61,7 @@ pub(super) fn target() -> PathBuf {
 
 /// An empty folder of a package.
 pub(super) fn package(name: &str) -> Result<PathBuf, String> {
-    let folder = target().join("mobile").join(name);
+    let folder = target().join("apps").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|cause| at(&folder, cause))?;
     }

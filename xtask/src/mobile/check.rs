@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> Result<(), String> {
     let installed = String::from_utf8_lossy(&installed).into_owned();
     for target in &args.targets {
         let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-        cargo.current_dir(root()).args([
+        cargo.args([
             "check",
             "--locked",
             "--package",

@@ -33,13 +33,14 @@ pub(super) fn path() -> PathBuf {
 fn text() -> Result<String, String> {
     let config = mobile().join("cbindgen.toml");
     let config = cbindgen::Config::from_file(config)?;
-    let source = mobile().join("src/c");
-    let bindings = cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(source.join("mod.rs"))
-        .with_src(source.join("structs.rs"))
-        .generate()
-        .map_err(|cause| at(&source, cause))?;
+    let source = mobile().join("src");
+    // The first two for the names of the handles.
+    let files = ["engine.rs", "conversation.rs", "c/mod.rs", "c/structs.rs"];
+    let builder = cbindgen::Builder::new().with_config(config);
+    let builder = files
+        .iter()
+        .fold(builder, |builder, file| builder.with_src(source.join(file)));
+    let bindings = builder.generate().map_err(|cause| at(&source, cause))?;
     let mut text = vec![];
     bindings.write(&mut text);
     String::from_utf8(text).map_err(|cause| at(&source, cause))

@@ -43,12 +43,8 @@ pub(super) fn run(features: &Features) -> Result<(), String> {
             .arg(&simulator),
     )?;
 
-    // UniFFI reads a shared library of this platform.
-    let mut cargo = build::library(&["rustc", "--crate-type", "cdylib"], &features);
-    build::run(&mut cargo)?;
-    let library = build::target().join("mobile").join(build::shared_name());
     let made = package.join("bindings");
-    bindings::generate(Language::Swift, &library, &made)?;
+    bindings::generate(Language::Swift, &made)?;
     copy(
         &made.join("Deputy.swift"),
         &package.join("Sources/Deputy/Deputy.swift"),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use crate::root;
 
-/// Packs the library for apps; everything goes to target/mobile.
+/// Packs the library for apps; everything goes to target/apps.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -19,7 +19,7 @@ pub(super) fn run(features: &Features) -> Result<(), String> {
 
     let project = out.join("project");
     copy_all(&mobile().join("python"), &project)?;
-    bindings::generate(Language::Python, &library, &out.join("bindings"))?;
+    bindings::generate(Language::Python, &out.join("bindings"))?;
     copy(
         &out.join("bindings/deputy.py"),
         &project.join("deputy/__init__.py"),
