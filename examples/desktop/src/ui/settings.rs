@@ -15,6 +15,8 @@ pub(super) fn show(app: &mut App, ui: &mut Ui) -> Option<Action> {
     let height = (ui.ctx().content_rect().height() - 190.0).max(160.0);
     ScrollArea::vertical()
         .max_height(height)
+        // At once; by itself a dialog grows from frame to frame.
+        .min_scrolled_height(height)
         .auto_shrink([false, true])
         .show(ui, |ui| {
             // Beside the scroll bar.
