@@ -8,15 +8,16 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eframe::egui::{Context, ViewportBuilder, ViewportCommand, vec2};
 use eframe::egui_wgpu::{RenderState, WgpuSetup};
 use eframe::{CreationContext, NativeOptions, egui, wgpu};
 
-use crate::app::App;
+use crate::app::{App, Unfinished};
+use crate::engine::Wake;
 use crate::frames::FrameTimes;
 use crate::settings::ModelRef;
 use crate::store::Store;
@@ -28,49 +29,55 @@ const REDRAW: Duration = Duration::from_millis(25);
 
 const TITLE: &str = "deputy";
 
-/// Windows that are opened one after another because the device of the last one was lost.
-const MOST_WINDOWS: usize = 4;
+/// A window that fails sooner would fail again.
+const SHORT: Duration = Duration::from_secs(5);
 
-/// Shows the window until it is closed.
-pub(crate) fn run(
-    store: Store,
-    model: Option<ModelRef>,
-    frames: Option<FrameTimes>,
-) -> Result<(), String> {
-    let awake = Awake::default();
-    let wake = awake.clone();
-    let app = App::new(store, model, Arc::new(move || wake.soon()));
-    let app = Rc::new(RefCell::new(app));
-    let frames = Rc::new(RefCell::new(frames));
-    for n in 1.. {
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let create = |cc: &CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
-            theme::install(&cc.egui_ctx);
-            awake.set(&cc.egui_ctx);
-            if let Some(state) = &cc.wgpu_render_state {
-                watch(state, &cc.egui_ctx, &is_lost);
-            }
-            Ok(Box::new(Window {
-                app: app.clone(),
-                frames: frames.clone(),
-                title: TITLE.to_owned(),
-            }))
-        };
-        // egui panics where its device is gone.
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            eframe::run_native("deputy", options(), Box::new(create))
-        }));
-        if is_lost.load(Ordering::Relaxed) && n < MOST_WINDOWS {
-            app.borrow_mut().window_was_lost();
-            continue;
+/// What a window begins with.
+pub(crate) struct Start {
+    pub(crate) store: Store,
+    pub(crate) model: Option<ModelRef>,
+    pub(crate) frames: Option<FrameTimes>,
+    /// What a window that failed has left.
+    pub(crate) unfinished: Option<Unfinished>,
+}
+
+/// Shows the window until it is closed. Gives back what another one should go on with where this
+/// one failed, as it does where a driver's reset takes its device away: neither egui nor the event
+/// loop can go on after that in the same process.
+pub(crate) fn run(start: Start) -> Result<Option<Unfinished>, String> {
+    let opened = Instant::now();
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let slot: Rc<RefCell<Option<App>>> = Rc::default();
+    let create = |cc: &CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
+        theme::install(&cc.egui_ctx);
+        if let Some(state) = &cc.wgpu_render_state {
+            watch(state, &cc.egui_ctx, &is_lost);
         }
-        app.borrow_mut().close();
-        return match ended {
-            Ok(ended) => ended.map_err(|error| error.to_string()),
-            Err(panic) => resume_unwind(panic),
-        };
+        let mut app = App::new(start.store, start.model, wake(&cc.egui_ctx));
+        if let Some(unfinished) = start.unfinished {
+            app.go_on(unfinished);
+        }
+        *slot.borrow_mut() = Some(app);
+        Ok(Box::new(Window {
+            app: slot.clone(),
+            frames: start.frames,
+            title: TITLE.to_owned(),
+        }))
+    };
+    // egui panics where its device is gone, often before the driver says that it is lost.
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        eframe::run_native(TITLE, options(), Box::new(create))
+    }));
+    let unfinished = slot.borrow_mut().as_mut().map(App::close);
+    let has_failed = ended.is_err() || is_lost.load(Ordering::Relaxed);
+    if has_failed && opened.elapsed() > SHORT {
+        return Ok(unfinished);
     }
-    unreachable!("the last window returns")
+    match ended {
+        Ok(Ok(())) => Ok(None),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => resume_unwind(panic),
+    }
 }
 
 fn options() -> NativeOptions {
@@ -88,7 +95,7 @@ fn options() -> NativeOptions {
     options
 }
 
-/// Closes the window when its device is lost, as a driver's reset does to all devices.
+/// Closes the window when its device is lost.
 fn watch(state: &RenderState, ctx: &Context, is_lost: &Arc<AtomicBool>) {
     let (ctx, is_lost) = (ctx.clone(), is_lost.clone());
     state.device.set_device_lost_callback(move |reason, _| {
@@ -103,25 +110,16 @@ fn watch(state: &RenderState, ctx: &Context, is_lost: &Arc<AtomicBool>) {
     state.device.on_uncaptured_error(Arc::new(report));
 }
 
-/// Has the window that is there now draw what has come, soon.
-#[derive(Clone, Default)]
-struct Awake(Arc<Mutex<Option<Context>>>);
-
-impl Awake {
-    fn set(&self, ctx: &Context) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ctx.clone());
-    }
-
-    fn soon(&self) {
-        if let Some(ctx) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            ctx.request_repaint_after(REDRAW);
-        }
-    }
+/// Has the window draw what has come, soon.
+fn wake(ctx: &Context) -> Wake {
+    let ctx = ctx.clone();
+    Arc::new(move || ctx.request_repaint_after(REDRAW))
 }
 
 struct Window {
-    app: Rc<RefCell<App>>,
-    frames: Rc<RefCell<Option<FrameTimes>>>,
+    /// Outside of what a panic takes along.
+    app: Rc<RefCell<Option<App>>>,
+    frames: Option<FrameTimes>,
     /// As the window bears it.
     title: String,
 }
@@ -129,7 +127,10 @@ struct Window {
 impl eframe::App for Window {
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
         let mut app = self.app.borrow_mut();
-        if let Some(frames) = &mut *self.frames.borrow_mut() {
+        let Some(app) = app.as_mut() else {
+            return;
+        };
+        if let Some(frames) = &mut self.frames {
             frames.frame(app.engine_state(), frame.info().cpu_usage);
             ui.ctx().request_repaint();
         }

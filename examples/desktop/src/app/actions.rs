@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use deputy::Cancel;
 
-use super::{App, Dialog, LastAnswer, Model, Offer, Running};
+use super::{App, Dialog, LastAnswer, Model, Offer, Running, Unfinished};
 use crate::engine::{AnswerRequest, Command, Event, LoadRequest};
 use crate::problem::Problem;
 use crate::settings::ModelRef;
@@ -184,7 +184,8 @@ impl App {
     }
 
     fn open(&mut self, id: String) {
-        if self.current != id {
+        // A chat that another window failed with may never have been written.
+        if self.current != id && self.chats.iter().any(|chat| chat.id == id) {
             self.current = id;
             self.view.editing = None;
             self.view.heights.clear();
@@ -297,13 +298,17 @@ impl App {
     }
 
     /// Before the window closes: what there is of an answer is kept.
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&mut self) -> Unfinished {
         if let Some(running) = self.running.take() {
             running.cancel.cancel();
             if let Some(chat) = self.chat_mut(&running.chat) {
                 chat.abandon_answer();
             }
             self.save_chat(&running.chat);
+        }
+        Unfinished {
+            chat: self.current.clone(),
+            draft: std::mem::take(&mut self.view.draft),
         }
     }
 }

@@ -95,6 +95,14 @@ pub(crate) enum Offer {
     Settings,
 }
 
+/// What a window leaves behind, beside what is on disk.
+pub(crate) struct Unfinished {
+    /// The chat that was shown.
+    pub(crate) chat: String,
+    /// What was being typed.
+    pub(crate) draft: String,
+}
+
 pub(crate) enum Dialog {
     Settings,
     /// Which model; the text of its path field.
@@ -244,17 +252,14 @@ impl App {
         self.save_settings(ui.ctx());
     }
 
-    /// After the window's own device was lost: another window shows the same.
-    pub(crate) fn window_was_lost(&mut self) {
-        self.view = View {
-            draft: std::mem::take(&mut self.view.draft),
-            focus_draft: true,
-            ..View::default()
-        };
+    /// Goes on where another window failed.
+    pub(crate) fn go_on(&mut self, unfinished: Unfinished) {
+        self.act(Action::Open(unfinished.chat));
+        self.view.draft = unfinished.draft;
         self.notices.push(Notice {
             problem: Problem::new(
-                "The graphics device was lost and opened again",
-                "Nothing of the conversation is lost.",
+                "The window failed and was opened again",
+                "Its graphics device was lost, most likely. The conversation is as it was.",
                 "",
             ),
             is_error: false,

@@ -9,7 +9,7 @@ pub(crate) use answer::{AnswerRequest, Path, Report};
 pub(crate) use estimate::Estimate;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
@@ -130,11 +130,8 @@ impl Engine {
 
     /// The next event, if there is one.
     pub(crate) fn next_event(&self) -> Option<Event> {
-        match self.events.try_recv() {
-            Ok(event) => Some(event),
-            // This end keeps a sender, so the channel stays open.
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        // This end keeps a sender, so there is no error but that nothing is there.
+        self.events.try_recv().ok()
     }
 
     /// Whether the thread has ended, which only a defect can bring about.

@@ -258,7 +258,7 @@ fn a_lost_device_is_opened_again_unless_the_files_are_gone() {
     // A file that is only deleted would still be open on Unix.
     fs::write(folder.path().join("model.safetensors"), "").unwrap();
     engine.send(Command::LoseDevice);
-    let problem = ask(3).err().expect("the weights are gone");
+    let problem = ask(3).expect_err("the weights are gone");
     assert!(problem.detail.contains("model.safetensors"), "{problem:?}");
     load(&engine, ModelRef::Default, on_cpu()).unwrap();
     assert_eq!(ask(4).unwrap().0, text);

@@ -16,8 +16,10 @@ use crate::store::Store;
 fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().expect("a folder for files that last no longer than a test");
     let store = Store::open(Some(folder.path().to_owned())).expect("the folder is there");
-    let mut settings = Settings::default();
-    settings.load = on_cpu();
+    let mut settings = Settings {
+        load: on_cpu(),
+        ..Settings::default()
+    };
     settings.answer.sampling = Some(greedy());
     store.save_settings(&settings).expect("the folder is there");
     (folder, store)

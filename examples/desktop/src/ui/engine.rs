@@ -15,6 +15,8 @@ pub(super) fn show(app: &mut App, ui: &mut Ui) {
         .auto_shrink([false, false])
         .show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 5.0;
+            // Beside the scroll bar.
+            ui.set_max_width(ui.available_width() - 8.0);
             speed(app.last.as_ref(), ui);
             gap(ui);
             context(app.last.as_ref(), n_ctx, ui);

@@ -15,6 +15,8 @@ pub(super) fn show(app: &mut App, ui: &mut Ui) -> Option<Action> {
     let height = (ui.ctx().content_rect().height() - 190.0).max(160.0);
     ScrollArea::vertical()
         .max_height(height)
+        // At once; by itself a dialog grows from frame to frame.
+        .min_scrolled_height(height)
         .auto_shrink([false, true])
         .show(ui, |ui| {
             // Beside the scroll bar.
@@ -144,16 +146,16 @@ fn answers(
 }
 
 fn effort_row(ui: &mut Ui, effort: &mut Option<f32>, own: f32) {
-    ui.horizontal(|ui| {
-        let mut is_own = effort.is_none();
-        ui.checkbox(&mut is_own, format!("the model's own, {own:.2}"));
-        if is_own {
-            *effort = None;
-        } else {
-            let effort = effort.get_or_insert(own);
-            ui.add(Slider::new(effort, 0.0..=1.0).fixed_decimals(2));
-        }
-    });
+    let mut is_own = effort.is_none();
+    ui.checkbox(&mut is_own, format!("as the model says, {own:.2}"));
+    if is_own {
+        *effort = None;
+        return;
+    }
+    ui.end_row();
+    ui.label("");
+    let effort = effort.get_or_insert(own);
+    ui.add(Slider::new(effort, 0.0..=1.0).fixed_decimals(2));
 }
 
 fn loading(ui: &mut Ui, load: &mut LoadSettings, devices: &[String], most: Option<u32>) {

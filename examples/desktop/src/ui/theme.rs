@@ -11,6 +11,8 @@ use crate::settings;
 #[derive(Clone, Copy)]
 pub(crate) struct Palette {
     pub(crate) text: Color32,
+    /// In the place of bold type, which the fonts lack.
+    pub(crate) strong: Color32,
     pub(crate) weak: Color32,
     pub(crate) border: Color32,
     /// Of the side panels.
@@ -30,7 +32,8 @@ pub(crate) struct Palette {
 }
 
 const LIGHT: Palette = Palette {
-    text: Color32::from_rgb(0x1d, 0x21, 0x27),
+    text: Color32::from_rgb(0x33, 0x39, 0x41),
+    strong: Color32::BLACK,
     weak: Color32::from_rgb(0x5f, 0x67, 0x73),
     border: Color32::from_rgb(0xd9, 0xdd, 0xe3),
     side: Color32::from_rgb(0xf4, 0xf5, 0xf7),
@@ -46,7 +49,8 @@ const LIGHT: Palette = Palette {
 };
 
 const DARK: Palette = Palette {
-    text: Color32::from_rgb(0xe4, 0xe7, 0xeb),
+    text: Color32::from_rgb(0xcb, 0xd1, 0xd8),
+    strong: Color32::WHITE,
     weak: Color32::from_rgb(0x9d, 0xa6, 0xb2),
     border: Color32::from_rgb(0x36, 0x3c, 0x45),
     side: Color32::from_rgb(0x1b, 0x1e, 0x23),
@@ -139,6 +143,8 @@ fn restyle(style: &mut Style, p: &Palette) {
         widget.corner_radius = CornerRadius::same(7);
         widget.expansion = 0.0;
     }
+    // egui's strong text is in the colour of an active widget.
+    widgets.active.fg_stroke.color = p.strong;
 }
 
 /// `part` of `b` in `a`.

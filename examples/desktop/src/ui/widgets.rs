@@ -32,7 +32,7 @@ pub(crate) fn weak(ui: &mut Ui, text: impl Into<String>) -> Response {
 /// The title of a part of a panel.
 pub(crate) fn section(ui: &mut Ui, title: &str) {
     let p = palette(ui.visuals());
-    ui.label(RichText::new(title).size(13.5).color(p.text).strong());
+    ui.label(RichText::new(title).size(13.5).color(p.strong));
 }
 
 /// A rounded ground for what belongs together.
