@@ -1,7 +1,11 @@
 //! What sort of failure an error is, for callers that do not read messages.
 
 use super::Error;
-use crate::{branch, file, gpu, model, tokenizer};
+use crate::branch;
+use crate::file;
+use crate::gpu;
+use crate::model;
+use crate::tokenizer;
 
 /// The sort of a failure: what a program does about it. Stable, where messages are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ import { WebGPUNotAvailable } from "./errors.js";
 /** Names of adapters that compute on the processor. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render|warp/i;
 
-/** Looks at the adapter and watches the devices that the engine opens: `{ adapter, device(), options }`. */
+/** Looks at the adapter and watches the devices that the engine opens: `{ adapter, device() }`. */
 export async function watch({ subgroups, onLost }) {
   const { gpu } = navigator;
   if (!gpu) {

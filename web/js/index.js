@@ -6,10 +6,25 @@ import { Connection } from "./connection.js";
 import { InvalidRequest } from "./errors.js";
 
 export { cacheSize, clearCache };
-export * from "./errors.js";
+export {
+  AdapterLimits,
+  ContextFull,
+  DeputyError,
+  DeviceLost,
+  DownloadFailed,
+  EngineFailure,
+  IntegrityError,
+  InvalidRequest,
+  OutOfMemory,
+  UnsupportedModel,
+  WebGPUNotAvailable,
+} from "./errors.js";
 
 /** Where the default model lies, made by `cargo xtask web`. */
 const DEFAULT_MODEL = new URL("../dist/model/", import.meta.url);
+
+/** Options of loading that the worker gets. */
+const SETTINGS = new Set(["weights", "kv", "contextLength", "memory", "subgroups"]);
 
 /** A model that is loaded, in a worker of its own. Events: `devicelost`, `devicerestored`. */
 export class Engine extends EventTarget {
@@ -27,13 +42,11 @@ export class Engine extends EventTarget {
    */
   static async load(source, options = {}) {
     if (isOptions(source)) [source, options] = [undefined, source];
-    const { onProgress, signal, sha256, ...settings } = options;
+    const { onProgress, signal, sha256, effort, ...settings } = options;
     signal?.throwIfAborted();
-    const known = { weights: 1, kv: 1, effort: 1, contextLength: 1, memory: 1, subgroups: 1 };
     for (const name of Object.keys(settings)) {
-      if (!(name in known)) throw new InvalidRequest(`Engine.load has no option ${JSON.stringify(name)}`);
+      if (!SETTINGS.has(name)) throw new InvalidRequest(`Engine.load has no option ${JSON.stringify(name)}`);
     }
-    const { effort, ...rest } = settings;
     const place = await locate(source);
     const expected = { ...place.expected };
     for (const [name, hash] of Object.entries(sha256 ?? {})) {
@@ -43,7 +56,7 @@ export class Engine extends EventTarget {
     const stop = () => connection.close(signal.reason);
     signal?.addEventListener("abort", stop);
     try {
-      const value = { source: place.source, options: rest, expected };
+      const value = { source: place.source, options: settings, expected };
       const info = await connection.call("load", value, { onEvent: (progress) => onProgress?.(progress) });
       onProgress?.({ phase: "ready", loaded: 1, total: 1 });
       return new Engine(connection, info, effort);

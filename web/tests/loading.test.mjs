@@ -205,6 +205,13 @@ test("limits are named with what is needed", async () => {
   assert.match(memory.failure.message, /more than the 1000 allowed/);
   const context = await load(site.url + SMALL, { contextLength: 1_000_000_000 });
   assert.equal(context.failure.name, "InvalidRequest");
+  site.faults.set(`${SMALL}config.json`, (bytes) => {
+    const config = { ...JSON.parse(bytes), max_position_embeddings: 10_000_000 };
+    return Buffer.from(JSON.stringify(config));
+  });
+  const binding = await load(site.url + SMALL, { contextLength: 10_000_000 });
+  assert.equal(binding.failure.name, "AdapterLimits");
+  assert.match(binding.failure.message, /cache of a layer needs \d+ bytes in one buffer, at most 134217728/);
 });
 
 test("the cache can be measured and cleared", async () => {
