@@ -11,7 +11,9 @@ use deputy::graph::CacheMode;
 use deputy::kernels::CacheType;
 use deputy::kernels::linear::Activations;
 use deputy::model::Config;
-use deputy::{DeviceChoice, Engine, LoadOptions, Routes, Score, SessionOptions, model_shape};
+use deputy::{
+    DeviceChoice, Engine, LoadOptions, Routes, Score, SessionOptions, WeightFormat, model_shape,
+};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::model::words;
@@ -106,19 +108,40 @@ fn a_flattened_model_computes_nearly_what_it_was_made_from() {
             ..change
         };
         let (engine, out) = written(&format!("flat-{name}"), &eight);
-        let want = logits(&engine, None, 40);
         for device in devices() {
             let flat = load_with(&out, device.clone(), Activations::Auto);
             assert!(!flat.model().graph.flats().is_empty() && flat.model().unused.is_empty());
-            let off = nmse(&logits(&flat, None, 40), &want);
-            assert!(off > 0.0 && off < 2e-3, "{name} on {device:?}: {off:.2e}");
+            let blocks = by_blocks(&fixture(), device.clone());
+            for n in [3, 40] {
+                let want = logits(&engine, None, n);
+                let off = nmse(&logits(&flat, None, n), &want);
+                let limit = LIMIT * nmse(&logits(&blocks, None, n), &want);
+                assert!(
+                    off > 0.0 && off < limit,
+                    "{name}, {n} rows: {off:.2e} of {limit:.2e}"
+                );
+            }
             // Single tokens take the same weights with values as they are.
-            let few = nmse(&logits(&flat, None, 3), &logits(&engine, None, 3));
             let plain = load_with(&out, device, Activations::F32);
             assert_eq!(logits(&flat, None, 3), logits(&plain, None, 3));
-            assert!(few < 1e-3, "{name}: {few:.2e}");
+            assert_ne!(logits(&flat, None, 40), logits(&plain, None, 40));
         }
     }
+}
+
+/// How much farther off a flattened model may be than [`by_blocks`]; 1.6 times were measured.
+const LIMIT: f64 = 4.0;
+
+/// What a model is compared with: q8 weights and activations, both with a scale for each 32.
+fn by_blocks(path: &Path, device: DeviceChoice) -> Engine {
+    let options = LoadOptions {
+        device,
+        weights: WeightFormat::Q8,
+        activations: Activations::Int8,
+        cache: Some(CacheType::F32),
+        ..Default::default()
+    };
+    pollster::block_on(Engine::load(path, options, &mut |_| {})).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Sums of integers are exact, so that devices differ by what is between them only.
@@ -198,6 +221,7 @@ fn a_sidecar_goes_along_and_its_branches_compute_the_same() {
     write(&dense, &flattened, &out);
     for device in devices() {
         let routed = load(&model, device.clone());
+        let blocks = by_blocks(&model, device.clone());
         let flat = load_with(&out, device.clone(), Activations::Auto);
         assert!(flat.model().graph.is_routed() && !flat.model().graph.flats().is_empty());
         for list in ["full", "low", "layers:ll,fs", "layers:fl,ls"] {
@@ -205,10 +229,9 @@ fn a_sidecar_goes_along_and_its_branches_compute_the_same() {
             for n in [1, 3, 40] {
                 let want = logits(&routed, Some(&routes), n);
                 let off = nmse(&logits(&flat, Some(&routes), n), &want);
-                assert!(
-                    off > 0.0 && off < 2e-3,
-                    "{list}, {n} rows on {device:?}: {off:.2e}"
-                );
+                let limit = LIMIT * nmse(&logits(&blocks, Some(&routes), n), &want);
+                let case = format!("{list}, {n} rows on {device:?}");
+                assert!(off > 0.0 && off < limit, "{case}: {off:.2e} of {limit:.2e}");
             }
         }
         // Every token full is the flattened model without a sidecar.
@@ -293,6 +316,7 @@ fn models_of_integers_are_refused() {
     assert!(matches!(error, Error::Quantized { .. }), "{error}");
     let taken = FlattenOptions {
         requantize: true,
+        int4_share: 0.0,
         ..options()
     };
     let flattened = run(&q8, &words(), &taken).unwrap_or_else(|e| panic!("{e}"));
@@ -301,7 +325,7 @@ fn models_of_integers_are_refused() {
     let flat = load_with(&out, DeviceChoice::Cpu, Activations::Auto);
     assert!(!flat.model().graph.flats().is_empty());
     let off = nmse(&logits(&flat, None, 20), &logits(&q8, None, 20));
-    assert!(off > 0.0 && off < 0.1, "{off:.2e}");
+    assert!(off > 0.0 && off < 1e-2, "{off:.2e}");
 }
 
 /// Gains so large that the activations are beyond f32.
