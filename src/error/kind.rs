@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Unsupported,
     /// A setting or a text that cannot be used.
     Input,
+    /// Loading was stopped from outside.
+    Cancelled,
     /// The engine or the driver is at fault.
     Internal,
 }
@@ -46,6 +48,7 @@ impl ErrorKind {
             ErrorKind::Io => "io",
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Input => "input",
+            ErrorKind::Cancelled => "cancelled",
             ErrorKind::Internal => "internal",
         }
     }
@@ -63,6 +66,7 @@ impl Error {
             Error::Memory { .. } => ErrorKind::OutOfMemory,
             Error::Binding { .. } => ErrorKind::Limits,
             Error::PromptTooLong { .. } | Error::TextTooLong { .. } => ErrorKind::ContextFull,
+            Error::Cancelled => ErrorKind::Cancelled,
             Error::NotFinite { .. } => ErrorKind::Internal,
             Error::Sampler(_)
             | Error::Routes { .. }
