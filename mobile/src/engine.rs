@@ -107,8 +107,9 @@ pub(crate) struct Shared {
 struct Resident {
     engine: Option<deputy::Engine>,
     /// With the conversations that they belong to; the one that was silent longest first. The one that is being
-    /// answered is not among them.
-    sessions: Vec<(u64, Session)>,
+    /// answered is not among them. One may belong to none: it waits, empty, for the next conversation, since making
+    /// one takes time on a device.
+    sessions: Vec<(Option<u64>, Session)>,
     /// How often memory was given back.
     n_trims: u64,
 }
@@ -269,11 +270,10 @@ impl Shared {
         let mut resident = lock(&self.resident);
         let n_trims = resident.n_trims;
         let max = self.options.max_caches.unwrap_or(MAX_CACHES).max(1) as usize;
-        let own = resident
-            .sessions
-            .iter()
-            .position(|(id, _)| *id == conversation);
-        let at = own.or((resident.sessions.len() >= max).then_some(0));
+        let of = |who| resident.sessions.iter().position(|(id, _)| *id == who);
+        let own = of(Some(conversation));
+        let oldest = (resident.sessions.len() >= max).then_some(0);
+        let at = own.or(of(None)).or(oldest);
         let session = match at.map(|at| resident.sessions.remove(at).1) {
             Some(mut session) => {
                 if own.is_none() {
@@ -293,13 +293,21 @@ impl Shared {
     pub(crate) fn put_back(&self, conversation: u64, taken: Taken) {
         let mut resident = lock(&self.resident);
         if taken.n_trims == resident.n_trims && self.check_open().is_ok() {
-            resident.sessions.push((conversation, taken.session));
+            resident.sessions.push((Some(conversation), taken.session));
         }
     }
 
-    /// Gives back the conversation's session.
+    /// Gives back the conversation's session, or empties it for the next conversation.
     pub(crate) fn discard(&self, conversation: u64) {
         let sessions = &mut lock(&self.resident).sessions;
-        sessions.retain(|(id, _)| *id != conversation);
+        let has_spare = sessions.iter().any(|(id, _)| id.is_none());
+        let of = |(id, _): &(Option<u64>, Session)| *id == Some(conversation);
+        if let Some(at) = sessions.iter().position(of) {
+            let (_, mut session) = sessions.remove(at);
+            if !has_spare {
+                session.truncate(0, 0);
+                sessions.insert(0, (None, session));
+            }
+        }
     }
 }
