@@ -115,7 +115,9 @@ fn a_flattened_model_computes_nearly_what_it_was_made_from() {
             for n in [3, 40] {
                 let want = logits(&engine, None, n);
                 let off = nmse(&logits(&flat, None, n), &want);
-                let limit = LIMIT * nmse(&logits(&blocks, None, n), &want);
+                // These tokens go beyond what the text has shown, where one scale for all saturates.
+                let slack = if eight.row_scales { 1.0 } else { 8.0 };
+                let limit = slack * LIMIT * nmse(&logits(&blocks, None, n), &want);
                 assert!(
                     off > 0.0 && off < limit,
                     "{name}, {n} rows: {off:.2e} of {limit:.2e}"
