@@ -504,8 +504,7 @@ fn host_key(shader: &Shader, name: &str) -> String {
     match (shader.kernel, name) {
         (_, "Row") => name.to_owned(),
         (
-            "matvec" | "matvec_lane" | "matmul" | "matmul_flat" | "matmul_flat_lane"
-            | "matmul_int8" | "matmul_lane",
+            "matvec" | "matvec_lane" | "matmul" | "matmul_flat" | "matmul_int8" | "matmul_lane",
             _,
         ) => {
             format!("linear.{name}")

@@ -19,10 +19,6 @@ fn flat_blocks(arm: Arm) -> u32 {
     return select(params.blocks + params.extra_blocks, 0u, arm.blocks == 0u);
 }
 
-fn input_quad(row: u32, quad: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xI8(x[row_words(row) + quad]));
-}
-
 // Half a block of a row of w, its own or the one that further copies take.
 fn flat_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
     if block < params.blocks {

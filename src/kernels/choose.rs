@@ -122,7 +122,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 let parts = [linear_parts(form), vec![part]].concat();
                 (form_name(form), parts, choices[0])
             }
-            Call::MatMul(form, p) if software && form.input != Input::Int8 => (
+            Call::MatMul(form, p) if software && !is_integer(form.input) => (
                 form_name(form),
                 [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
                 MATMUL_LANE[usize::from(p.rows <= 8)],
@@ -201,8 +201,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         };
     let kernel = match call {
         Call::MatVec(..) if software => "matvec_lane",
-        Call::MatMul(form, _) if software && form.input == Input::Flat => "matmul_flat_lane",
-        Call::MatMul(form, _) if software && form.input != Input::Int8 => "matmul_lane",
+        Call::MatMul(form, _) if software && !is_integer(form.input) => "matmul_lane",
         Call::Attention(_, p) => attention::kernel(p, capabilities),
         _ => call.kernel(),
     };
@@ -220,6 +219,11 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
     }
     shader.parts.push(kernel_part(kernel));
     shader
+}
+
+/// Whether a product is one of integers, which has one kernel for all devices.
+const fn is_integer(input: Input) -> bool {
+    matches!(input, Input::Int8 | Input::Flat)
 }
 
 /// Values of overrides that suit one shape or another, the one for unknown devices first. Which is
@@ -259,7 +263,7 @@ pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
         "matvec" => MATVEC,
         "matvec_lane" => MATVEC_LANE,
         "matmul" | "matmul_flat" | "matmul_int8" => MATMUL,
-        "matmul_lane" | "matmul_flat_lane" => MATMUL_LANE,
+        "matmul_lane" => MATMUL_LANE,
         _ => &[],
     };
     let mut shaders = vec![first];

@@ -191,7 +191,7 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
 /// full.
 pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 3] {
     let outs = match shader.kernel {
-        "matmul_lane" | "matmul_flat_lane" => shader.constant("WG") * shader.constant("OUTS"),
+        "matmul_lane" => shader.constant("WG") * shader.constant("OUTS"),
         _ => TILE,
     };
     let rows = shader.constant("ROWS");

@@ -385,7 +385,6 @@ texts![
     "latent_values.wgsl",
     "matmul.wgsl",
     "matmul_flat.wgsl",
-    "matmul_flat_lane.wgsl",
     "matmul_int8.wgsl",
     "matmul_lane.wgsl",
     "matvec.wgsl",
