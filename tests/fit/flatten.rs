@@ -408,7 +408,7 @@ fn broken_tables_and_scales_are_refused() {
     for (words, change_one) in cases {
         let mut files = read(&out);
         change(&mut files, change_one);
-        let error = from_memory(files).err().expect(words).to_string();
+        let error = from_memory(files).expect_err(words).to_string();
         assert!(error.contains(words), "{words}: {error}");
     }
     // Weights in another format under the same tables.
@@ -427,7 +427,7 @@ fn broken_tables_and_scales_are_refused() {
             *tensor = (Dtype::F32, vec![32, 32], vec![0; 4 * 32 * 32]);
         }
     });
-    let error = from_memory(files).err().expect("f32").to_string();
+    let error = from_memory(files).expect_err("f32").to_string();
     assert!(
         error.contains("q8_0 or q4_0") && error.contains("q_proj"),
         "{error}"
