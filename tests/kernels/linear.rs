@@ -235,7 +235,7 @@ pub(crate) fn routed(p: Params, arm: Arm) -> Params {
 }
 
 /// Branches of rows in turn, the last row padding, and the lists of rows by branch.
-pub(crate) fn routes(n_rows: usize) -> Vec<u32> {
+fn routes(n_rows: usize) -> Vec<u32> {
     let branches = |r: usize| match r {
         r if r + 1 == n_rows && n_rows > 4 => (3, 3),
         r => ((r as u32 / 2) % 2, r as u32 % 3),

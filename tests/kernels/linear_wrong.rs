@@ -6,7 +6,7 @@ use deputy::tensor::DType;
 
 use crate::expect_caught;
 use crate::gpu::{Gpu, gpu};
-use crate::linear::{MakeCall, case, part, routed, routes, widest};
+use crate::linear::{MakeCall, case, part, routed, widest};
 
 #[test]
 fn a_wrong_matmul_of_integers_is_caught() {
