@@ -317,7 +317,16 @@ fn linear_case(form: Form, n_rows: u32, call: fn(Form, linear::Params) -> Call) 
         rest.push((9, zeros((n_rows * low_outs) as usize)));
     }
     let n_weights = (outs + low_outs) as usize;
-    with_weight(call(form, params), form.dtype, n_weights, rest)
+    let mut case = with_weight(call(form, params), form.dtype, n_weights, rest);
+    if form.input == Input::Flat {
+        // A flattened weight has one scale a row, which is all that its product reads.
+        let (_, scales) = &mut case.bindings[1];
+        let n_words = scales.len() / n_weights;
+        for row in scales.chunks_exact_mut(n_words) {
+            row.fill((row[0] & 0xffff) * 0x1_0001);
+        }
+    }
+    case
 }
 
 /// Rows of one sequence, on branches in turn, with the last one padding.
