@@ -175,7 +175,8 @@ test("a corrupted file is an IntegrityError and leaves nothing", async () => {
   });
   assert.ok(kept < 5_000_000, "the weights are gone");
   site.faults.clear();
-  assert.ok((await load()).ids, "and come whole");
+  const again = await load();
+  assert.ok(again.ids, `come whole: ${JSON.stringify(again.failure)}`);
 });
 
 test("a hash that a page gives is checked", async () => {
