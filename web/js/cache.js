@@ -90,7 +90,7 @@ export class Entry {
 
   async #open(suffix) {
     const handle = await this.#folder.getFileHandle(`${this.#key}.${suffix}`, { create: true });
-    return handle.createSyncAccessHandle();
+    return patiently(() => handle.createSyncAccessHandle());
   }
 
   /** The bytes; `undefined` where there are none. */
@@ -105,9 +105,21 @@ export class Entry {
 
   async remove() {
     for (const suffix of ["json", "data"]) {
-      await this.#folder.removeEntry(`${this.#key}.${suffix}`).catch((error) => {
+      await patiently(() => this.#folder.removeEntry(`${this.#key}.${suffix}`)).catch((error) => {
         if (error.name !== "NotFoundError") throw error;
       });
+    }
+  }
+}
+
+/** A worker that was ended gives its files back a moment after its locks: what they keep from being done is tried again. */
+async function patiently(act) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await act();
+    } catch (error) {
+      if (error.name !== "NoModificationAllowedError" || tries === 40) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
 }
