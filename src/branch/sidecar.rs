@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::schema::{self, Settings};
 use super::{Draft, Error, ModelIdentity, ModelShape, tensors};
 use crate::file::{
-    self, Beside, ByteSource, ModelFile, TensorInfo, apply_quantization, read_json,
+    self, Beside, ByteSource, ElementType, ModelFile, TensorInfo, apply_quantization, read_json,
     read_safetensors,
 };
 use crate::graph::PREFIX;
@@ -123,9 +123,14 @@ impl Sidecar {
             let values = tensors::values(&*self.source, tensor).await?;
             drafted.push((tensor.name.clone(), tensor.shape.0.clone(), values));
         }
+        let mut dtypes = self.tensors.values().map(|tensor| &tensor.dtype);
+        let stored = dtypes.find_map(|dtype| match dtype {
+            ElementType::Known(dtype) if dtype.is_quantized() => Some(*dtype),
+            _ => None,
+        });
         Ok(Draft {
             settings: self.settings.clone(),
-            stored: DType::F16,
+            stored: stored.unwrap_or(DType::F16),
             tensors: drafted,
         })
     }

@@ -35,7 +35,10 @@ pub async fn quantize(
     let draft = match sidecar(file, &Config::read(file)?).await? {
         Some(sidecar) => {
             let mut draft = sidecar.draft().await?;
-            draft.stored = stored(draft.settings.factors, format);
+            // What is quantised already stays as it is, as the model's own matrices do.
+            if !draft.stored.is_quantized() {
+                draft.stored = stored(draft.settings.factors, format);
+            }
             Some(draft)
         }
         None => None,

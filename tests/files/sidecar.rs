@@ -243,6 +243,7 @@ fn matrices_are_stored_in_blocks_where_their_rows_fill_some() {
         block_on(sidecar.check_finite()).expect("all finite");
         let read = block_on(sidecar.draft()).expect("can be read");
         assert_eq!(read.settings, written.settings);
+        assert_eq!(read.stored, stored);
         let read: BTreeMap<_, _> = read
             .tensors
             .into_iter()
