@@ -504,7 +504,8 @@ fn host_key(shader: &Shader, name: &str) -> String {
     match (shader.kernel, name) {
         (_, "Row") => name.to_owned(),
         (
-            "matvec" | "matvec_lane" | "matmul" | "matmul_flat" | "matmul_int8" | "matmul_lane",
+            "matvec" | "matvec_lane" | "matmul" | "matmul_flat" | "matmul_flat_lane"
+            | "matmul_int8" | "matmul_lane" | "matmul_narrow",
             _,
         ) => {
             format!("linear.{name}")
@@ -635,7 +636,7 @@ fn parse(shader: &Shader, source: &str) -> (Module, ModuleInfo) {
         naga::front::wgsl::parse_str(source).unwrap_or_else(|e| fail(e.emit_to_string(source)));
     // pack2x16float and unpack2x16float are core WGSL, which OpenGL alone lacks.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(Capabilities::SUBGROUP, shader.label.ends_with("_subgroup"));
+    capabilities.set(Capabilities::SUBGROUP, shader.has_subgroups());
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .subgroup_operations(naga::valid::SubgroupOperationSet::all())

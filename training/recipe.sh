@@ -13,10 +13,21 @@ train() { "$python" -m deputy_training "$@"; }
 [ -e "$work/conversations/held_out.jsonl" ] || train converse --out "$work/conversations"
 [ -e "$work/base/model.safetensors" ] ||
   train pretrain --text "$@" --conversations "$work/conversations" --out "$work/base" --steps 1300 --chat-share 0.55
-[ -e "$work/routed/deputy.json" ] ||
-  train deputize "$work/base" --out "$work/routed" --dense lora --text "$@" --conversations "$work/conversations" \
+# Twice: ranks of an eighth bring the dense weights on the way, then a fit of those with ranks of a quarter is trained.
+[ -e "$work/first/deputy.json" ] ||
+  train deputize "$work/base" --out "$work/first" --dense lora --text "$@" --conversations "$work/conversations" \
     --steps 600 --lr 1.5e-3 --target 0.805
 [ -x "$deputy" ] || (cd "$root" && cargo build --release)
+if [ ! -e "$work/fitted/deputy.json" ]; then
+  head -q -c 100000 "$@" >"$work/calib.txt"
+  rm -rf "$work/fitted"
+  cp -r "$work/first" "$work/fitted"
+  rm "$work"/fitted/deputy.* "$work/fitted/checkpoint.pt"
+  "$deputy" fit "$work/fitted" --calib "$work/calib.txt" --dense-layers 1
+fi
+[ -e "$work/routed/deputy.json" ] ||
+  train deputize "$work/fitted" --from-fit --out "$work/routed" --dense lora --text "$@" \
+    --conversations "$work/conversations" --steps 900 --lr 1.5e-3 --least 0.42 --target 0.6
 rm -rf "$work/default"
 "$deputy" quantize "$work/routed" "$work/default" --weights q8
 for effort in 1 default; do

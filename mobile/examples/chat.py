@@ -14,6 +14,7 @@ class Printer(TextListener):
 engine = Engine.open(*sys.argv[1:2])
 print(engine.info().model, "on", engine.info().device)
 conversation = engine.conversation()
-for line in iter(lambda: input("\n> "), ""):
-    answer = conversation.send(line, Printer())
-    print(f"\n({answer.n_tokens} tokens, {answer.decode_tps:.1f} a second)", end="")
+print("\n> ", end="", flush=True)
+for line in sys.stdin:
+    answer = conversation.send(line.strip(), Printer())
+    print(f"\n({answer.n_tokens} tokens, {answer.decode_tps:.1f} a second)\n> ", end="", flush=True)

@@ -9,6 +9,17 @@ fn row_words(row: u32) -> u32 {
     return row * ((params.blocks + params.extra_blocks) * 8u + 1u);
 }
 
+const SIDES: u32 = 1u;
+
+// Of own columns only.
+fn n_input_quads() -> u32 {
+    return params.blocks * 8u; // Rows are filled up with zeros.
+}
+
+fn input_quad(row: u32, quad: u32) -> vec4<f32> {
+    return vec4<f32>(unpack4xI8(x[row_words(row) + quad]));
+}
+
 // What an integer of a row stands for.
 fn row_scale(row: u32) -> f32 {
     return bitcast<f32>(x[row_words(row + 1u) - 1u]);
@@ -17,6 +28,21 @@ fn row_scale(row: u32) -> f32 {
 // Blocks of columns and of further copies; none where the product is zero.
 fn flat_blocks(arm: Arm) -> u32 {
     return select(params.blocks + params.extra_blocks, 0u, arm.blocks == 0u);
+}
+
+// Further copies; none where the product is zero.
+fn n_copies(arm: Arm) -> u32 {
+    return select(params.extra_blocks * 32u, 0u, arm.blocks == 0u);
+}
+
+// The byte of x that a copy holds, and the column that it is a copy of.
+fn copy_of(row: u32, copy: u32) -> u32 {
+    return (x[row_words(row) + params.blocks * 8u + copy / 4u] >> (copy % 4u * 8u)) & 0xffu;
+}
+
+fn copied_column(copy: u32) -> u32 {
+    // Clamped, because the host cannot vouch for what the table holds.
+    return min(table[params.blocks * 8u + copy / 4u][copy % 4u] & 0xffffffu, params.cols - 1u);
 }
 
 // Half a block of a row of w, its own or the one that further copies take.

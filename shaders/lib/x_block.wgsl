@@ -2,7 +2,7 @@
 // Joins: lib/linear.wgsl, lib/input_*.wgsl.
 
 fn x_block(lid: u32, row: u32, side: u32, block: u32) -> array<vec4<f32>, 8> {
-    let n_quads = params.cols / 4u;
+    let n_quads = n_input_quads();
     var values: array<vec4<f32>, 8>;
     // The last block may be cut: past it w is zero, and x must not be read.
     for (var i = 0u; i < min(8u, n_quads - block * 8u); i += 1u) {

@@ -6,8 +6,8 @@
 fn x_block(lid: u32, row: u32, side: u32, block: u32) -> array<vec4<f32>, 8> {
     let quad = block * 8u + lid % 8u;
     var mine = vec4(0.0); // The last block may be cut: past it w is zero, and x must not be read.
-    if quad < params.cols / 4u {
-        mine = input_quad(row, side * (params.cols / 4u) + quad);
+    if quad < n_input_quads() {
+        mine = input_quad(row, side * n_input_quads() + quad);
     }
     return array(
         subgroupBroadcast(mine, 0u), subgroupBroadcast(mine, 1u),

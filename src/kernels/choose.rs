@@ -33,7 +33,17 @@ impl Capabilities {
                 software,
             })
         });
-        both.collect()
+        let narrow = Self {
+            subgroups: NARROW,
+            software: true,
+        };
+        both.chain((self.subgroups > NARROW).then_some(narrow))
+            .collect()
+    }
+
+    /// A software adapter whose vectors are narrow and whose compiler is simple, as SwiftShader.
+    fn is_narrow(self) -> bool {
+        self.software && self.subgroups == NARROW
     }
 
     /// Those that a user wishes for, as far as the device has them.
@@ -45,6 +55,9 @@ impl Capabilities {
         }
     }
 }
+
+/// Subgroups of software adapters with the narrowest vectors.
+const NARROW: u32 = 4;
 
 /// One pipeline: WGSL parts to join, and the constants that override theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,9 +81,7 @@ impl Shader {
 
     /// Whether it uses subgroup operations.
     pub fn has_subgroups(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| part.ends_with("_subgroup.wgsl"))
+        self.parts.iter().any(|part| part.contains("_subgroup"))
     }
 
     /// With other values of its overrides.
@@ -122,7 +133,12 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 let parts = [linear_parts(form), vec![part]].concat();
                 (form_name(form), parts, choices[0])
             }
-            Call::MatMul(form, p) if software && !is_integer(form.input) => (
+            Call::MatMul(form, _) if capabilities.is_narrow() && form.input != Input::Flat => (
+                form_name(form),
+                [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
+                &[("WG", 16)],
+            ),
+            Call::MatMul(form, p) if software => (
                 form_name(form),
                 [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
                 MATMUL_LANE[usize::from(p.rows <= 8)],
@@ -201,7 +217,11 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         };
     let kernel = match call {
         Call::MatVec(..) if software => "matvec_lane",
-        Call::MatMul(form, _) if software && !is_integer(form.input) => "matmul_lane",
+        Call::MatMul(form, _) if software => match form.input {
+            Input::Flat => "matmul_flat_lane",
+            _ if capabilities.is_narrow() => "matmul_narrow",
+            _ => "matmul_lane",
+        },
         Call::Attention(_, p) => attention::kernel(p, capabilities),
         _ => call.kernel(),
     };
@@ -216,14 +236,12 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
     }
     if shader.has_subgroups() {
         shader.label.push_str("_subgroup");
+        if shader.parts.iter().any(|part| part.ends_with("_4.wgsl")) {
+            shader.label.push_str("_4");
+        }
     }
     shader.parts.push(kernel_part(kernel));
     shader
-}
-
-/// Whether a product is one of integers, which has one kernel for all devices.
-const fn is_integer(input: Input) -> bool {
-    matches!(input, Input::Int8 | Input::Flat)
 }
 
 /// Values of overrides that suit one shape or another, the one for unknown devices first. Which is
@@ -254,6 +272,7 @@ const MATMUL_LANE: Choices = &[
     &[("WG", 16), ("OUTS", 8), ("ROWS", 16)],
     &[("WG", 16), ("OUTS", 8), ("ROWS", 8)],
     &[("WG", 8), ("OUTS", 8), ("ROWS", 16)],
+    &[("WG", 8), ("OUTS", 8), ("ROWS", 8)],
 ];
 
 /// The shaders that can run a call on a device, [`shader`] first, for timing one against the other.
@@ -263,7 +282,7 @@ pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
         "matvec" => MATVEC,
         "matvec_lane" => MATVEC_LANE,
         "matmul" | "matmul_flat" | "matmul_int8" => MATMUL,
-        "matmul_lane" => MATMUL_LANE,
+        "matmul_lane" | "matmul_flat_lane" => MATMUL_LANE,
         _ => &[],
     };
     let mut shaders = vec![first];

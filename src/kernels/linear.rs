@@ -175,6 +175,9 @@ pub const MATMUL_ROWS: u32 = 5;
 /// Outputs of the tile that a workgroup of `matmul` makes.
 const TILE: u32 = 64;
 
+/// Outputs and rows of an invocation of `matmul_narrow`.
+const NARROW_TILE: [u32; 2] = [4, 8];
+
 /// Workgroups in two dimensions for the outputs, one layer of them a row.
 pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
     let [wg, outs] = ["WG", "OUTS"].map(|name| shader.constant(name));
@@ -191,10 +194,14 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
 /// full.
 pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 3] {
     let outs = match shader.kernel {
-        "matmul_lane" => shader.constant("WG") * shader.constant("OUTS"),
+        "matmul_lane" | "matmul_flat_lane" => shader.constant("WG") * shader.constant("OUTS"),
+        "matmul_narrow" => shader.constant("WG") * NARROW_TILE[0],
         _ => TILE,
     };
-    let rows = shader.constant("ROWS");
+    let rows = match shader.kernel {
+        "matmul_narrow" => NARROW_TILE[1],
+        _ => shader.constant("ROWS"),
+    };
     let most = params.outs.max(params.low_outs);
     let n_branches = match form.arm {
         Arm::All => 1,

@@ -170,7 +170,8 @@ pub(super) fn reduce_part(capabilities: &Capabilities) -> &'static str {
 /// A block is eight quads: as many invocations share the reading of one.
 pub(super) fn x_block_part(capabilities: &Capabilities) -> &'static str {
     match capabilities.subgroups {
-        0..8 => "lib/x_block.wgsl",
+        0..4 => "lib/x_block.wgsl",
+        4..8 => "lib/x_block_subgroup_4.wgsl",
         _ => "lib/x_block_subgroup.wgsl",
     }
 }
@@ -369,6 +370,7 @@ texts![
     "lib/weight_q8_0.wgsl",
     "lib/x_block.wgsl",
     "lib/x_block_subgroup.wgsl",
+    "lib/x_block_subgroup_4.wgsl",
     "add.wgsl",
     "attention.wgsl",
     "attention_lane.wgsl",
@@ -385,8 +387,10 @@ texts![
     "latent_values.wgsl",
     "matmul.wgsl",
     "matmul_flat.wgsl",
+    "matmul_flat_lane.wgsl",
     "matmul_int8.wgsl",
     "matmul_lane.wgsl",
+    "matmul_narrow.wgsl",
     "matvec.wgsl",
     "matvec_lane.wgsl",
     "place_rows.wgsl",

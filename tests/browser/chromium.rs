@@ -34,7 +34,7 @@ impl From<&Shader> for Source {
             kernel: shader.kernel,
             source: shader.source(),
             constants: shader.constants.iter().copied().collect(),
-            subgroups: shader.label.ends_with("_subgroup"),
+            subgroups: shader.has_subgroups(),
         }
     }
 }

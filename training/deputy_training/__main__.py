@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "perplexity, shares and routes of a model with a sidecar",
     "answers": "how many held-out conversations the engine answers rightly",
     "measure": "the table of a routed model, by the engine",
+    "outliers": "a model of the same function with outliers, to try quantisation on",
 }
 MODULES = {"converse": "conversations"}
 

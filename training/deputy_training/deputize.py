@@ -25,7 +25,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from . import evaluate, sidecar, text
-from .routing import Decision, Routed, merge, refit, uniform_ranks, whiten
+from .routing import NAMES, Decision, Routed, merge, refit, uniform_ranks, whiten
 from .run import autocast, device_of, learning_rate, save_atomically
 
 N_EFFORTS = 10
@@ -94,6 +94,15 @@ def run(args: argparse.Namespace) -> None:
         raise SystemExit(f"deputize: --dense-layers: expected at most {most}, found {dense_layers}")
     fitted = sidecar.read(args.model) if args.from_fit else None
     ranks = fitted["layers"] if fitted else uniform_ranks(model, args.rank)
+    for n, layer in enumerate(ranks):
+        if layer and set(layer) != set(NAMES):
+            raise SystemExit(f"{args.model / 'deputy.json'}: layer {n}: expected ranks of {NAMES}, found {[*layer]}")
+    bare = sum(not layer for layer in ranks)
+    if dense_layers < bare:
+        raise SystemExit(
+            f"deputize: --dense-layers: expected at least {bare}, the layers without factors in the fitted sidecar, "
+            f"found {dense_layers}"
+        )
     routed = Routed(model, ranks, args.width or None, dense_layers, args.dense_tokens)
     train, held = text.read_texts(args.text)
     source = sources(args, tokenizer, teacher, train, device)

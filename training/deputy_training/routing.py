@@ -132,7 +132,8 @@ class Routed(nn.Module):
         self.projections: list[dict[str, Projection]] = []
         for n, layer in enumerate(model.model.layers):
             wrapped = {}
-            for name in NAMES:
+            # A layer without factors, one of the first of a fit, stays full.
+            for name in NAMES if ranks[n] else ():
                 owner = layer.mlp if name in FFN else layer.self_attn
                 linear = getattr(owner, f"{name}_proj")
                 wrapped[name] = Projection(linear, self.routes[n], name in FFN, ranks[n][name])
@@ -168,7 +169,9 @@ class Routed(nn.Module):
             x = args[0] if args else kwargs["hidden_states"]
             route, decision = self.routes[n], self.decision
             route.attention_full = route.ffn_full = route.ffn_kept = route.logits = None
-            if decision.mode == "full" or n < self.dense_layers and decision.mode != "low":
+            if decision.mode == "full" or not self.projections[n]:
+                return
+            if n < self.dense_layers and decision.mode != "low":
                 return
             route.attention_full, route.ffn_full, route.ffn_kept = self._masks(n, x)
 
@@ -212,8 +215,9 @@ class Routed(nn.Module):
         return hard + soft - soft.detach()
 
     def costs(self) -> tuple[float, float, float, float]:
-        """Multiply-adds of a layer in parts of a full one: attention full, low; FFN full, low."""
-        layer = self.projections[0]
+        """Multiply-adds of a layer in parts of a full one: attention full, low; FFN full, low. The ranks of all layers
+        that have factors are the same."""
+        layer = next(layer for layer in self.projections if layer)
 
         def full(names: tuple[str, ...]) -> int:
             return sum(layer[n].linear.weight.numel() for n in names)
@@ -228,7 +232,7 @@ class Routed(nn.Module):
         """What the tokens of the last forward pass took of the layers' multiply-adds and of a dense cache, for each
         row of the batch; with gradients in training."""
         a_full, a_low, f_full, f_low = self.costs()
-        layer = self.projections[0]
+        layer = next(layer for layer in self.projections if layer)
         latent = (layer["k"].rank + layer["v"].rank) / (2 * layer["k"].linear.weight.shape[0])
         compute, cache = [], []
         for route in self.routes:

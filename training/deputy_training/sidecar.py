@@ -73,6 +73,8 @@ def write(routed: Routed, folder: Path, offsets: list[dict], default: float, cac
     """Writes the sidecar beside the model that already lies in `folder`. `offsets`: effort, attention, ffn, ascending."""
     tensors: dict[str, torch.Tensor] = {}
     for n, layer in enumerate(routed.projections):
+        if not layer:
+            continue
         for name, p in layer.items():
             tensors[f"layers.{n}.{name}.B"] = p.B.detach().to(torch.float16)
             tensors[f"layers.{n}.{name}.D"] = p.factor().detach().to(torch.float16)
@@ -117,6 +119,8 @@ def load_tensors(routed: Routed, folder: Path) -> None:
         raise SystemExit(f"{folder / 'deputy.json'}: quantised: start from the model before `deputy quantize`")
     tensors = load_file(folder / "deputy.safetensors")
     for n, layer in enumerate(routed.projections):
+        if not layer:
+            continue
         for name, p in layer.items():
             p.B.copy_(tensors[f"layers.{n}.{name}.B"])
             p.D.copy_(tensors[f"layers.{n}.{name}.D"])

@@ -108,15 +108,29 @@ def test_a_fitted_sidecar_is_a_start(toy: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     subprocess.run(["cp", "-r", str(toy / "base"), str(model)], check=True)
     fitted = subprocess.run(
-        [DEPUTY, "fit", str(model), "--calib", str(toy / "prose.txt"), "--device", "cpu"],
+        [DEPUTY, "fit", str(model), "--calib", str(toy / "prose.txt"), "--device", "cpu", "--dense-layers", "1"],
         capture_output=True,
         text=True,
     )
     assert fitted.returncode == 0, fitted.stderr
     out = train("deputize", model, "--out", tmp_path / "out", "--from-fit", "--text", toy / "prose.txt", "--steps", 2,
-                "--batch", 2, "--window", 32, "--width", 16)  # fmt: skip
+                "--batch", 2, "--window", 32, "--width", 16, "--dense-layers", 1)  # fmt: skip
     assert "starts from the fitted sidecar" in out
+    # The first layer of the fit has no factors, and gets none.
+    assert not sidecar.read(tmp_path / "out")["layers"][0]
     assert deputy("generate", tmp_path / "out", "-p", "The", "-n", 4, "--temp", 0)["ids"]
+
+
+@torch.no_grad()
+def test_outliers_change_activations_and_no_logits(toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "outliers"
+    train("outliers", toy / "base", "--out", out, "--share", 0.05)
+    plain, spread = load(toy / "base"), load(out)
+    ids = torch.randint(0, 300, (2, 40), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(spread(ids).logits, plain(ids).logits, rtol=1e-3, atol=1e-3)
+    a, b = (model.model.layers[1].input_layernorm.weight for model in (plain, spread))
+    assert 0 < ((b / a - 30).abs() < 1e-3).sum() < 0.1 * len(a)
+    assert deputy("generate", out, "-p", "The", "-n", 4, "--temp", 0)["ids"]
 
 
 def test_a_quantised_copy_has_a_sidecar_of_its_own(toy: Path, tmp_path: Path) -> None:

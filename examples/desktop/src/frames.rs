@@ -1,21 +1,21 @@
 //! How long frames take, for `--frame-times`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, LineWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
 /// A line a frame: milliseconds since the start, what the engine was doing, milliseconds since the
 /// frame before, and how many of them the window's thread worked.
 pub(crate) struct FrameTimes {
-    file: BufWriter<File>,
+    file: LineWriter<File>,
     start: Instant,
     last: Instant,
 }
 
 impl FrameTimes {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let mut file = BufWriter::new(File::create(path)?);
+        let mut file = LineWriter::new(File::create(path)?);
         writeln!(file, "at_ms,engine,interval_ms,work_ms")?;
         let now = Instant::now();
         Ok(Self {

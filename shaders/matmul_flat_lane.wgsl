@@ -1,0 +1,89 @@
+// y[r, y_first + n] = output(dot(x[r, :], w[n, :]) + bias[bias_first + n]), x in signed bytes with one scale
+//
+// As matmul_flat.wgsl, for devices on which an invocation is a lane of a CPU's vector register (see matmul_lane.wgsl),
+// where products of bytes are taken apart anyway: blocks are multiplied in f32, which holds their integers exactly
+// (32 * 127 * 127 < 2^24), and summed up in i32.
+// Dispatch as matmul_lane.wgsl. OUTS is 2, 4, 6 or 8.
+// Joins: lib/linear.wgsl, lib/input_flat.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl with `block_bytes`, lib/x_block*.wgsl.
+// Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
+
+override WG: u32 = 16u;
+override OUTS: u32 = 8u;
+override ROWS: u32 = 16u;
+
+const MAX_OUTS: u32 = 8u;
+const MAX_ROWS: u32 = 16u;
+
+@compute @workgroup_size(WG)
+fn matmul_flat_lane(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let arm = arm_of_tile(wg.y, ROWS);
+    let row_first = tile_of_arm(wg.y, ROWS) * ROWS;
+    if row_first >= arm.n_rows || wg.x * WG * OUTS >= arm.outs {
+        return; // Uniform: every invocation of the workgroup leaves.
+    }
+    make_tile(lid, arm, row_first, (wg.x * WG + lid) * OUTS);
+}
+
+// In a function of its own, so that a workgroup which leaves does not first set its arrays to zero.
+fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
+    var rows: array<u32, MAX_ROWS>;
+    for (var r = 0u; r < ROWS; r += 1u) {
+        rows[r] = row_at(arm, min(row_first + r, arm.n_rows - 1u));
+    }
+    var weights: array<u32, MAX_OUTS>;
+    for (var i = 0u; i < OUTS; i += 1u) {
+        weights[i] = weight_row(arm, first + i);
+    }
+    var values: array<array<vec4<f32>, 8>, MAX_ROWS>;
+    var sums: array<array<i32, MAX_ROWS>, MAX_OUTS>;
+    for (var block = 0u; block < arm.blocks; block += 1u) {
+        for (var r = 0u; r < ROWS; r += 1u) {
+            values[r] = x_block(lid, rows[r], 0u, block);
+        }
+        for (var i = 0u; i < OUTS; i += 1u) {
+            let w = unpack_block(weights[i], block);
+            for (var r = 0u; r < ROWS; r += 1u) {
+                sums[i][r] += i32(dot_32(w, values[r]));
+            }
+        }
+    }
+    // Copies are few, and their weights lie anywhere.
+    for (var copy = 0u; copy < n_copies(arm); copy += 1u) {
+        let column = copied_column(copy);
+        var bytes: array<i32, MAX_ROWS>;
+        for (var r = 0u; r < ROWS; r += 1u) {
+            bytes[r] = signed(copy_of(rows[r], copy));
+        }
+        for (var i = 0u; i < OUTS; i += 1u) {
+            let w = signed(byte_of(weights[i], column));
+            for (var r = 0u; r < ROWS; r += 1u) {
+                sums[i][r] += w * bytes[r];
+            }
+        }
+    }
+    for (var r = 0u; r < ROWS; r += 1u) {
+        let scale = row_scale(rows[r]);
+        for (var i = 0u; i < OUTS; i += 2u) {
+            let w_scale = vec2(block_scale(weights[i], 0u), block_scale(weights[i + 1u], 0u));
+            let products = scale * w_scale * vec2(f32(sums[i][r]), f32(sums[i + 1u][r]));
+            store(arm, row_first + r, first + i, products);
+        }
+    }
+}
+
+// A block of w as it is stored, without its scale.
+fn unpack_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
+    let a = block_bytes(row, block, 0u);
+    let b = block_bytes(row, block, 1u);
+    return array(
+        vec4<f32>(unpack4xI8(a.x)), vec4<f32>(unpack4xI8(a.y)), vec4<f32>(unpack4xI8(a.z)), vec4<f32>(unpack4xI8(a.w)),
+        vec4<f32>(unpack4xI8(b.x)), vec4<f32>(unpack4xI8(b.y)), vec4<f32>(unpack4xI8(b.z)), vec4<f32>(unpack4xI8(b.w)),
+    );
+}
+
+fn signed(byte: u32) -> i32 {
+    return extractBits(bitcast<i32>(byte), 0u, 8u);
+}
