@@ -58,6 +58,10 @@ fn build() -> Result<PathBuf, String> {
             .arg("-Zbuild-std=std,panic_abort")
             .env("RUSTC", "/usr/bin/rustc")
             .env("RUSTC_BOOTSTRAP", "1");
+        // The compiler looks for rust-lld, which Debian has in a package that is merely recommended.
+        if let Some(linker) = wasm_linker() {
+            command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        }
     }
     execute(&mut command)?;
     let target = std::env::var_os("CARGO_TARGET_DIR");
@@ -74,6 +78,17 @@ fn has_target() -> bool {
     let dir = printed.ok().filter(|printed| printed.status.success());
     let dir = dir.and_then(|printed| String::from_utf8(printed.stdout).ok());
     dir.is_some_and(|dir| Path::new(dir.trim()).is_dir())
+}
+
+/// LLVM's linker for wasm on the path; Debian's has its version in the name.
+fn wasm_linker() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let files = std::env::split_paths(&path).filter_map(|dir| fs::read_dir(dir).ok());
+    let mut found = files.flatten().flatten().map(|entry| entry.path());
+    found.find(|file| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("wasm-ld"))
+    })
 }
 
 fn bindgen(wasm: &Path, dist: &Path) -> Result<(), String> {
