@@ -212,6 +212,7 @@ mod tests {
     use crate::kernels::linear::Form;
     use crate::kernels::{attention, cache_write};
     use crate::tensor::DType;
+    use rayon::prelude::*;
 
     /// The first adapter; the kernels' own tests say where there is none.
     fn gpu(checked: bool) -> Option<Gpu> {
@@ -234,7 +235,8 @@ mod tests {
         let (Some(checked), Some(unchecked)) = (gpu(true), gpu(false)) else {
             return;
         };
-        for case in cases::all() {
+        // Compiling takes nearly all of the time.
+        cases::all().par_iter().for_each(|case| {
             for capabilities in checked.capabilities.choices() {
                 let shader = shader(&case.call, &capabilities);
                 let [want, got] = [&checked, &unchecked].map(|gpu| {
@@ -243,7 +245,7 @@ mod tests {
                 });
                 assert!(got == want, "{}", shader.label);
             }
-        }
+        });
     }
 
     /// The cases bind buffers without a word to spare, and the twins check every index.

@@ -143,8 +143,9 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
                 MATMUL_LANE[usize::from(p.rows <= 8)],
             ),
+            // Its name says what integers it takes.
             Call::MatMul(form, p) => (
-                form_name(form),
+                form_name(form).replace("_int8", ""),
                 linear_parts(form),
                 MATMUL[usize::from(p.rows <= 32)],
             ),

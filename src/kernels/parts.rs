@@ -181,7 +181,8 @@ pub(super) fn form_name(form: Form) -> String {
         Input::Plain => "",
         Input::Norm => "_norm",
         Input::Merge => "_merge",
-        Input::Int8 | Input::Flat => "", // The kernel's name says it.
+        Input::Int8 => "_int8",
+        Input::Flat => "", // The kernel's name says it.
         Input::Latents => "_latents",
     };
     let output = match form.output {
