@@ -238,7 +238,7 @@ mod tests {
         // Compiling takes nearly all of the time.
         cases::all().par_iter().for_each(|case| {
             for capabilities in checked.capabilities.choices() {
-                let shader = shader(&case.call, &capabilities);
+                let shader = shader(&case.call, &capabilities).with_small_tile();
                 let [want, got] = [&checked, &unchecked].map(|gpu| {
                     let run = gpu.run_call(&case.call, &shader, &cases::BOUNDS, &case.bindings);
                     pollster::block_on(run).expect("the device lives")

@@ -92,6 +92,15 @@ impl Shader {
         }
     }
 
+    /// With a tile of an invocation that compiles in a moment where it has a large one, which takes a CPU's compiler
+    /// up to ten seconds. Tests of what does not depend on it may have that.
+    pub fn with_small_tile(&self) -> Self {
+        match self.kernel {
+            "matmul_lane" => self.with(&[("WG", 16), ("OUTS", 4), ("ROWS", 4)]),
+            _ => self.clone(),
+        }
+    }
+
     /// The value of an override.
     pub fn constant(&self, name: &str) -> u32 {
         self.constants

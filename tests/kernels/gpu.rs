@@ -328,6 +328,11 @@ impl Program {
         program
     }
 
+    /// See [`Shader::with_small_tile`].
+    pub(crate) fn with_small_tile(&self) -> Self {
+        Self::new(self.shader.with_small_tile())
+    }
+
     /// With a mistake in it.
     ///
     /// # Panics

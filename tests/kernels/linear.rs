@@ -294,9 +294,13 @@ pub(crate) fn part(dtype: DType, rows: u32, cols: usize, outs: u32) -> Params {
     }
 }
 
+/// One format has the tiles that are used, the others small ones.
 fn each(gpu: &Gpu, call: MakeCall, form: Form, p: &Params, constants: &[(&str, u32)]) {
     for program in gpu.programs(&call(form, *p)) {
-        let program = program.with(constants);
+        let program = match form.dtype {
+            DType::Q4_0 => program.with(constants),
+            _ => program.with_small_tile().with(constants),
+        };
         case(gpu, &program, call, form, p).unwrap_or_else(|e| panic!("{program} {p:?}: {e}"));
     }
 }
