@@ -237,9 +237,25 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
             .iter()
             .filter(|p| p.shader.kernel.ends_with("_lane"));
         for program in lane {
+            let program = &program.with_small_tile();
             case(gpu, program, call, form, &p).unwrap_or_else(|e| panic!("{program}: {e}"));
             let broken = case(gpu, &program.broken(from, to), call, form, &p);
             expect_caught(&program.to_string(), &format!("{from} -> {to}"), broken);
+        }
+    }
+    if gpu.subgroups >= 4 {
+        let form = Form::plain(DType::F32);
+        let p = part(DType::F32, 33, widest(DType::F32), 33);
+        let programs = gpu.programs(&Call::MatMul(form, p));
+        let narrow = programs.iter().find(|p| p.shader.kernel == "matmul_narrow");
+        let narrow = narrow.expect("subgroups share eight columns");
+        for (from, to) in [
+            ("subgroupBroadcast(x23, 2u)", "subgroupBroadcast(x23, 0u)"),
+            ("let quad = octet * 2u + lid % 2u", "let quad = octet * 2u"),
+            ("row_first + 6u + lid", "row_first + 4u + lid"),
+        ] {
+            let broken = case(gpu, &narrow.broken(from, to), Call::MatMul, form, &p);
+            expect_caught(&narrow.to_string(), &format!("{from} -> {to}"), broken);
         }
     }
     if gpu.subgroups >= 8 {
@@ -256,7 +272,7 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
         for (from, to) in [
             ("subgroupBroadcast(mine, 5u)", "subgroupBroadcast(mine, 4u)"),
             ("subgroupBroadcast(value, 0u) +", ""),
-            ("quad < params.cols / 4u", "true"),
+            ("quad < n_input_quads()", "true"),
         ] {
             let broken = case(gpu, &shared.broken(from, to), Call::MatVec, form, &p);
             expect_caught(&shared.to_string(), &format!("{from} -> {to}"), broken);
