@@ -6,8 +6,12 @@ use deputy::{DeviceChoice, WeightFormat};
 use crate::golden::nll;
 use crate::support::*;
 
-/// KL divergence of two rows of logits, and whether they agree on the likeliest token.
-fn divergence(want: &[f32], got: &[f32]) -> (f64, bool) {
+/// A likeliest token leads if it is ahead of the next one by so much, in nats. Where two are nearer to each
+/// other than that, rounding decides which of them comes first, and which does says nothing.
+const LEAD: f32 = 0.1;
+
+/// KL divergence of two rows of logits in nats.
+fn divergence(want: &[f32], got: &[f32]) -> f64 {
     let (base_want, base_got) = (
         nll(want, 0) + f64::from(want[0]),
         nll(got, 0) + f64::from(got[0]),
@@ -16,7 +20,17 @@ fn divergence(want: &[f32], got: &[f32]) -> (f64, bool) {
         let (p, q) = (base_want - f64::from(w), base_got - f64::from(g));
         (-p).exp() * (q - p)
     });
-    (kl.sum(), argmax(want) == argmax(got))
+    kl.sum()
+}
+
+/// Whether two rows agree on the likeliest token, if one leads in the first row.
+fn same_leader(want: &[f32], got: &[f32]) -> Option<bool> {
+    let best = argmax(want);
+    let leads = |(i, &logit)| i == best || want[best] - logit >= LEAD;
+    want.iter()
+        .enumerate()
+        .all(leads)
+        .then(|| best == argmax(got))
 }
 
 /// The text that comes with a real model.
@@ -29,21 +43,23 @@ fn golden_text(path: &Path) -> Vec<u32> {
     ids(&json(&folder.join("golden.json"))["ppl"]["ids"])
 }
 
-/// Mean KL divergence of logits, and the part of rows that agree on the likeliest token.
+/// Mean KL divergence of logits, and the part of rows with a leading token that agree on it.
 fn distance(want: &[f32], got: &[f32], vocab: usize) -> (f64, f64) {
-    let rows = want.chunks(vocab).zip(got.chunks(vocab));
-    let rows: Vec<(f64, bool)> = rows.map(|(w, g)| divergence(w, g)).collect();
-    let n = rows.len() as f64;
-    let kl = rows.iter().map(|row| row.0).sum::<f64>() / n;
-    (kl, rows.iter().filter(|row| row.1).count() as f64 / n)
+    let rows = || want.chunks(vocab).zip(got.chunks(vocab));
+    let kl: f64 = rows().map(|(want, got)| divergence(want, got)).sum();
+    let same: Vec<bool> = rows()
+        .filter_map(|(want, got)| same_leader(want, got))
+        .collect();
+    let n_same = same.iter().filter(|&&same| same).count();
+    (kl / rows().len() as f64, n_same as f64 / same.len() as f64)
 }
 
 /// What quantising costs on real models, measured on texts that they were made for.
 ///
 /// SAFETY's limits are for models with some slack: these have 0.26 and 0.66 million parameters, every
-/// one of them needed. KL and perplexity of q8 are held to SAFETY's limits, and so is q4 on the larger
-/// model; the other limits are what was measured and a margin, so that a worse quantiser is noticed:
-/// same top token 98.4 and 98.8 % in q8, 88.5 and 87.1 % in q4, mean KL of q4 on the smaller model 0.086.
+/// one of them needed. q8 is held to SAFETY's limits, and so is q4 on the larger model; the other limits
+/// are what was measured and a margin, so that a worse quantiser is noticed: same leading token 90.5 and
+/// 89.7 % in q4, mean KL of q4 on the smaller model 0.086.
 #[test]
 fn quantised_weights_stay_close_to_the_original() {
     for (path, q4_kl, q4_ratio) in [
@@ -73,19 +89,22 @@ fn quantised_weights_stay_close_to_the_original() {
                 .exp()
         };
         for (weights, max_kl, min_same, max_ratio) in [
-            (WeightFormat::Q8, 1e-3, 0.98, 1.005),
-            (WeightFormat::Q4, q4_kl, 0.85, q4_ratio),
+            (WeightFormat::Q8, 1e-3, 0.99, 1.005),
+            (WeightFormat::Q4, q4_kl, 0.88, q4_ratio),
         ] {
             let (got, _) = run(weights);
             let (kl, same) = distance(&want, &got, vocab);
             let ratio = ppl(&got) / ppl(&want);
             println!(
-                "{} {weights:?}: mean KL {kl:.2e}, same top token {:.1} %, perplexity x {ratio:.4}",
+                "{} {weights:?}: mean KL {kl:.2e}, same leading token {:.1} %, perplexity x {ratio:.4}",
                 path.display(),
                 100.0 * same
             );
             assert!(kl > 0.0 && kl <= max_kl, "{weights:?}: mean KL {kl:.2e}");
-            assert!(same >= min_same, "{weights:?}: same top token in {same:.3}");
+            assert!(
+                same >= min_same,
+                "{weights:?}: same leading token in {same:.3}"
+            );
             assert!(ratio <= max_ratio, "{weights:?}: perplexity x {ratio:.4}");
         }
     }
@@ -93,7 +112,7 @@ fn quantised_weights_stay_close_to_the_original() {
 
 /// Integers in place of f32 activations: a prefill on the machine's adapter, and on the CPU where there is none.
 ///
-/// Measured with q8 weights: mean KL 4.5e-4 and 4.8e-4, the same top token in 99.5 and 98.4 %.
+/// Measured with q8 weights: mean KL 4.1e-4 and 4.8e-4, the same leading token in 100 and 99.6 %.
 #[test]
 fn int8_activations_stay_close_to_f32() {
     for path in [
@@ -114,11 +133,11 @@ fn int8_activations_stay_close_to_f32() {
         let (got, _) = run(Activations::Int8);
         let (kl, same) = distance(&want, &got, vocab);
         println!(
-            "{}: mean KL {kl:.2e}, same top token {:.1} %",
+            "{}: mean KL {kl:.2e}, same leading token {:.1} %",
             path.display(),
             100.0 * same
         );
         assert!(kl > 0.0 && kl <= 1e-3, "mean KL {kl:.2e}");
-        assert!(same >= 0.98, "same top token in {same:.3}");
+        assert!(same >= 0.99, "same leading token in {same:.3}");
     }
 }
