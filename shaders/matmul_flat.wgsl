@@ -7,19 +7,12 @@
 // A workgroup of WG = 4 * ROWS makes a tile of ROWS rows (32 or 64) by 64 outputs, an invocation 4 by 4 of it.
 // Dispatch (ceil(outs / 64), ceil(rows / ROWS), 1), where rows are on several branches
 // a row of workgroups more for each but one; outs at most 64 * 65535.
-// Joins: lib/linear.wgsl, lib/input_flat.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl with `block_bytes`.
+// Joins: lib/linear.wgsl, lib/input_flat.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl with `block_bytes`,
+// lib/byte_tile.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 256u;
 override ROWS: u32 = 64u;
-
-const OUTS: u32 = 64u;
-
-// Word-major, four neighbouring rows (of x) or outputs (of w) together: [8 words, 16 quads]. One quad
-// of padding a word keeps the transposing stores off each other's banks.
-const PITCH: u32 = 17u;
-var<workgroup> x_tile: array<vec4<u32>, 8 * 17>;
-var<workgroup> w_tile: array<vec4<u32>, 8 * 17>;
 
 @compute @workgroup_size(WG)
 fn matmul_flat(
@@ -36,33 +29,9 @@ fn matmul_flat(
     let my_outs = lid % 16u; // Which quad of outputs.
     var sums: array<vec4<i32>, 4>;
     for (var block = 0u; block < flat_blocks(arm); block += 1u) {
-        // Half a block of one row of w or of x at a time.
-        for (var unit = lid; unit < 2u * (OUTS + ROWS); unit += WG) {
-            let half = unit % 2u;
-            if unit < 2u * OUTS {
-                let line = unit / 2u;
-                let words = flat_bytes(weight_row(arm, out_first + line), block, half);
-                for (var i = 0u; i < 4u; i += 1u) {
-                    w_tile[(half * 4u + i) * PITCH + line / 4u][line % 4u] = words[i];
-                }
-            } else {
-                let line = unit / 2u - OUTS;
-                let row = row_at(arm, min(row_first + line, arm.n_rows - 1u));
-                let first = row_words(row) + block * 8u + half * 4u;
-                for (var i = 0u; i < 4u; i += 1u) {
-                    x_tile[(half * 4u + i) * PITCH + line / 4u][line % 4u] = x[first + i];
-                }
-            }
-        }
+        load_tiles(lid, WG, arm, row_first, ROWS, out_first, block);
         workgroupBarrier();
-        for (var word = 0u; word < 8u; word += 1u) {
-            let a = x_tile[word * PITCH + my_rows];
-            let b = w_tile[word * PITCH + my_outs];
-            sums[0] += dots(a.x, b);
-            sums[1] += dots(a.y, b);
-            sums[2] += dots(a.z, b);
-            sums[3] += dots(a.w, b);
-        }
+        add_products(my_rows, my_outs, &sums);
         workgroupBarrier();
     }
     let out = out_first + my_outs * 4u;
@@ -77,9 +46,4 @@ fn matmul_flat(
         store(arm, row, out, products.xy);
         store(arm, row, out + 2u, products.zw);
     }
-}
-
-// One word of x with the words of four outputs.
-fn dots(a: u32, b: vec4<u32>) -> vec4<i32> {
-    return vec4(dot4I8Packed(a, b.x), dot4I8Packed(a, b.y), dot4I8Packed(a, b.z), dot4I8Packed(a, b.w));
 }

@@ -4,7 +4,7 @@
 // written down is read lane by lane there, so a tile of 8 rows by 4 outputs has its names; and every load becomes a
 // page of code, so the loop's body is eight columns long and the four invocations of a subgroup share what they read.
 // Dispatch as matmul_lane.wgsl.
-// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl, lib/dot.wgsl, lib/x_block*.wgsl.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl, lib/dot.wgsl, lib/x_octets_subgroup_4.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 16u;
@@ -23,7 +23,7 @@ fn matmul_narrow(
         return; // Uniform: every invocation of the workgroup leaves.
     }
     let first = (wg.x * WG + lid) * OUTS;
-    // An invocation reads one quad of two for every second row.
+    // Of two rows each, the one that this invocation reads.
     let r01 = row_of_tile(arm, row_first + lid / 2u % 2u);
     let r23 = row_of_tile(arm, row_first + 2u + lid / 2u % 2u);
     let r45 = row_of_tile(arm, row_first + 4u + lid / 2u % 2u);
@@ -41,68 +41,56 @@ fn matmul_narrow(
     var s5 = vec4(0.0);
     var s6 = vec4(0.0);
     var s7 = vec4(0.0);
-    let n_quads = n_input_quads();
     for (var step = 0u; step < arm.blocks * 4u * SIDES; step += 1u) {
         let octet = step / SIDES;
         let side = step % SIDES;
-        let quad = octet * 2u + lid % 2u;
-        let at = side * n_quads + quad;
-        let within = quad < n_quads;
-        let x01 = quad_or_zero(within, r01, at);
-        let x23 = quad_or_zero(within, r23, at);
-        let x45 = quad_or_zero(within, r45, at);
-        let x67 = quad_or_zero(within, r67, at);
-        let x0 = array(subgroupBroadcast(x01, 0u), subgroupBroadcast(x01, 1u));
-        let x1 = array(subgroupBroadcast(x01, 2u), subgroupBroadcast(x01, 3u));
-        let x2 = array(subgroupBroadcast(x23, 0u), subgroupBroadcast(x23, 1u));
-        let x3 = array(subgroupBroadcast(x23, 2u), subgroupBroadcast(x23, 3u));
-        let x4 = array(subgroupBroadcast(x45, 0u), subgroupBroadcast(x45, 1u));
-        let x5 = array(subgroupBroadcast(x45, 2u), subgroupBroadcast(x45, 3u));
-        let x6 = array(subgroupBroadcast(x67, 0u), subgroupBroadcast(x67, 1u));
-        let x7 = array(subgroupBroadcast(x67, 2u), subgroupBroadcast(x67, 3u));
+        let x01 = x_octets(lid, r01, side, octet);
+        let x23 = x_octets(lid, r23, side, octet);
+        let x45 = x_octets(lid, r45, side, octet);
+        let x67 = x_octets(lid, r67, side, octet);
         if 0u == side {
             let w = decode_octet(w0, octet / 4u, octet % 4u);
-            s0.x += dot_8(w, x0);
-            s1.x += dot_8(w, x1);
-            s2.x += dot_8(w, x2);
-            s3.x += dot_8(w, x3);
-            s4.x += dot_8(w, x4);
-            s5.x += dot_8(w, x5);
-            s6.x += dot_8(w, x6);
-            s7.x += dot_8(w, x7);
+            s0.x += dot_8(w, x01[0], x01[1]);
+            s1.x += dot_8(w, x01[2], x01[3]);
+            s2.x += dot_8(w, x23[0], x23[1]);
+            s3.x += dot_8(w, x23[2], x23[3]);
+            s4.x += dot_8(w, x45[0], x45[1]);
+            s5.x += dot_8(w, x45[2], x45[3]);
+            s6.x += dot_8(w, x67[0], x67[1]);
+            s7.x += dot_8(w, x67[2], x67[3]);
         }
         if 1u % SIDES == side {
             let w = decode_octet(w1, octet / 4u, octet % 4u);
-            s0.y += dot_8(w, x0);
-            s1.y += dot_8(w, x1);
-            s2.y += dot_8(w, x2);
-            s3.y += dot_8(w, x3);
-            s4.y += dot_8(w, x4);
-            s5.y += dot_8(w, x5);
-            s6.y += dot_8(w, x6);
-            s7.y += dot_8(w, x7);
+            s0.y += dot_8(w, x01[0], x01[1]);
+            s1.y += dot_8(w, x01[2], x01[3]);
+            s2.y += dot_8(w, x23[0], x23[1]);
+            s3.y += dot_8(w, x23[2], x23[3]);
+            s4.y += dot_8(w, x45[0], x45[1]);
+            s5.y += dot_8(w, x45[2], x45[3]);
+            s6.y += dot_8(w, x67[0], x67[1]);
+            s7.y += dot_8(w, x67[2], x67[3]);
         }
         if 0u == side {
             let w = decode_octet(w2, octet / 4u, octet % 4u);
-            s0.z += dot_8(w, x0);
-            s1.z += dot_8(w, x1);
-            s2.z += dot_8(w, x2);
-            s3.z += dot_8(w, x3);
-            s4.z += dot_8(w, x4);
-            s5.z += dot_8(w, x5);
-            s6.z += dot_8(w, x6);
-            s7.z += dot_8(w, x7);
+            s0.z += dot_8(w, x01[0], x01[1]);
+            s1.z += dot_8(w, x01[2], x01[3]);
+            s2.z += dot_8(w, x23[0], x23[1]);
+            s3.z += dot_8(w, x23[2], x23[3]);
+            s4.z += dot_8(w, x45[0], x45[1]);
+            s5.z += dot_8(w, x45[2], x45[3]);
+            s6.z += dot_8(w, x67[0], x67[1]);
+            s7.z += dot_8(w, x67[2], x67[3]);
         }
         if 1u % SIDES == side {
             let w = decode_octet(w3, octet / 4u, octet % 4u);
-            s0.w += dot_8(w, x0);
-            s1.w += dot_8(w, x1);
-            s2.w += dot_8(w, x2);
-            s3.w += dot_8(w, x3);
-            s4.w += dot_8(w, x4);
-            s5.w += dot_8(w, x5);
-            s6.w += dot_8(w, x6);
-            s7.w += dot_8(w, x7);
+            s0.w += dot_8(w, x01[0], x01[1]);
+            s1.w += dot_8(w, x01[2], x01[3]);
+            s2.w += dot_8(w, x23[0], x23[1]);
+            s3.w += dot_8(w, x23[2], x23[3]);
+            s4.w += dot_8(w, x45[0], x45[1]);
+            s5.w += dot_8(w, x45[2], x45[3]);
+            s6.w += dot_8(w, x67[0], x67[1]);
+            s7.w += dot_8(w, x67[2], x67[3]);
         }
     }
     store_quad(arm, row_first, first, s0);
@@ -119,16 +107,8 @@ fn row_of_tile(arm: Arm, i: u32) -> u32 {
     return row_at(arm, min(i, arm.n_rows - 1u));
 }
 
-// The last block may be cut: past it w is zero, and x must not be read.
-fn quad_or_zero(within: bool, row: u32, at: u32) -> vec4<f32> {
-    if within {
-        return input_quad(row, at);
-    }
-    return vec4(0.0);
-}
-
-fn dot_8(w: array<vec4<f32>, 2>, x: array<vec4<f32>, 2>) -> f32 {
-    return sum_4(w[0] * x[0] + w[1] * x[1]);
+fn dot_8(w: array<vec4<f32>, 2>, a: vec4<f32>, b: vec4<f32>) -> f32 {
+    return sum_4(w[0] * a + w[1] * b);
 }
 
 fn store_quad(arm: Arm, row: u32, first: u32, sums: vec4<f32>) {

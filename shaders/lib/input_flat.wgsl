@@ -11,9 +11,8 @@ fn row_words(row: u32) -> u32 {
 
 const SIDES: u32 = 1u;
 
-// Of own columns only.
-fn n_input_quads() -> u32 {
-    return params.blocks * 8u; // Rows are filled up with zeros.
+fn x_bytes(row: u32, block: u32) -> u32 {
+    return row_words(row) + block * 8u;
 }
 
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
@@ -46,7 +45,7 @@ fn copied_column(copy: u32) -> u32 {
 }
 
 // Half a block of a row of w, its own or the one that further copies take.
-fn flat_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
+fn w_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
     if block < params.blocks {
         return block_bytes(row, block, half);
     }

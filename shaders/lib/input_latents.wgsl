@@ -4,10 +4,6 @@
 
 const SIDES: u32 = 1u;
 
-fn n_input_quads() -> u32 {
-    return params.cols / 4u;
-}
-
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     return x[row * (params.x_cols / 4u) + params.x_first / 4u + quad];
 }

@@ -11,10 +11,6 @@
 // Inputs that neighbouring outputs read in turn; of pairs the second lies behind the first.
 const SIDES: u32 = 1u;
 
-fn n_input_quads() -> u32 {
-    return params.cols / 4u;
-}
-
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     let n_quads = params.head_dim / 4u;
     let record = n_quads + 1u;

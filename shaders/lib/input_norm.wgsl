@@ -11,10 +11,6 @@ const SIDES: u32 = 1u;
 
 var<private> squares: f32 = 0.0;
 
-fn n_input_quads() -> u32 {
-    return params.cols / 4u;
-}
-
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
     let v = x[row * (params.cols / 4u) + quad];
     squares += dot(v, v);

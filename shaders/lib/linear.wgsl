@@ -49,6 +49,11 @@ struct Arm {
     is_listed: bool,
 }
 
+// Quads of a row of the input, or of one side of it.
+fn n_input_quads() -> u32 {
+    return params.cols / 4u;
+}
+
 // Stores outputs n and n + 1 of a row, n even, as far as there are so many.
 fn store_product(arm: Arm, row: u32, n: u32, products: vec2<f32>) {
     var pair = products;

@@ -3,8 +3,8 @@
 use super::linear::{Arm, Form, Input, Output, has_int8};
 use super::parts::{
     attention_latent_parts, attention_parts, cache_copy_parts, cache_write_parts, form_name,
-    kernel_part, latent_keys_parts, linear_parts, reduce_part, route_parts, text, weight_parts,
-    x_block_part,
+    kernel_part, lane_tile_parts, latent_keys_parts, linear_parts, reduce_part, route_parts, text,
+    weight_parts, x_block_part,
 };
 use super::{
     CacheType, Call, Slots, attention, attention_latent, cache_copy, cache_write, latent_keys,
@@ -114,6 +114,7 @@ impl Shader {
 /// The shader for a call.
 pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
     let software = capabilities.software;
+    let kernel = kernel(call, capabilities);
     let of_shape; // Constants that depend on the call's shape.
     let (variant, parts, constants): (String, Vec<&'static str>, &[(&'static str, u32)]) =
         match *call {
@@ -142,22 +143,28 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 let parts = [linear_parts(form), vec![part]].concat();
                 (form_name(form), parts, choices[0])
             }
-            Call::MatMul(form, _) if capabilities.is_narrow() && form.input != Input::Flat => (
-                form_name(form),
-                [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
-                &[("WG", 16)],
-            ),
-            Call::MatMul(form, p) if software => (
-                form_name(form),
-                [linear_parts(form), vec![x_block_part(capabilities)]].concat(),
-                MATMUL_LANE[usize::from(p.rows <= 8)],
-            ),
-            // Its name says what integers it takes.
-            Call::MatMul(form, p) => (
-                form_name(form).replace("_int8", ""),
-                linear_parts(form),
-                MATMUL[usize::from(p.rows <= 32)],
-            ),
+            Call::MatMul(form, p) => {
+                let (tile, constants) = match kernel {
+                    "matmul" => (vec![], MATMUL[usize::from(p.rows <= 32)]),
+                    "matmul_lane" => (
+                        lane_tile_parts(form, capabilities),
+                        MATMUL_LANE[usize::from(p.rows <= 8)],
+                    ),
+                    "matmul_narrow" => (vec!["lib/x_octets_subgroup_4.wgsl"], MATMUL_NARROW),
+                    _ => (
+                        vec!["lib/byte_tile.wgsl"],
+                        MATMUL[usize::from(p.rows <= 32)],
+                    ),
+                };
+                // Those for GPUs are kernels of their own.
+                let integers = match form.input {
+                    Input::Int8 if software => "int8_",
+                    Input::Flat if software => "flat_",
+                    _ => "",
+                };
+                let variant = format!("{integers}{}", form_name(form));
+                (variant, [linear_parts(form), tile].concat(), constants)
+            }
             Call::CacheWrite(form, ref p) => {
                 of_shape = cache_write::constants(p);
                 let norm = if p.has_norm != 0 { "_norm" } else { "" };
@@ -225,16 +232,6 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
             }
             Call::Sample(_) => (String::new(), vec!["lib/rows.wgsl"], &[("WG", 256)]),
         };
-    let kernel = match call {
-        Call::MatVec(..) if software => "matvec_lane",
-        Call::MatMul(form, _) if software => match form.input {
-            Input::Flat => "matmul_flat_lane",
-            _ if capabilities.is_narrow() => "matmul_narrow",
-            _ => "matmul_lane",
-        },
-        Call::Attention(_, p) => attention::kernel(p, capabilities),
-        _ => call.kernel(),
-    };
     let mut shader = Shader {
         kernel,
         label: kernel.to_owned(),
@@ -252,6 +249,19 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
     }
     shader.parts.push(kernel_part(kernel));
     shader
+}
+
+/// The entry point that runs a call on a device.
+fn kernel(call: &Call, capabilities: &Capabilities) -> &'static str {
+    match call {
+        Call::MatVec(..) if capabilities.software => "matvec_lane",
+        Call::MatMul(form, _) if capabilities.is_narrow() && form.input != Input::Flat => {
+            "matmul_narrow"
+        }
+        Call::MatMul(..) if capabilities.software => "matmul_lane",
+        Call::Attention(_, p) => attention::kernel(p, capabilities),
+        _ => call.kernel(),
+    }
 }
 
 /// Values of overrides that suit one shape or another, the one for unknown devices first. Which is
@@ -285,6 +295,8 @@ const MATMUL_LANE: Choices = &[
     &[("WG", 8), ("OUTS", 8), ("ROWS", 8)],
 ];
 
+const MATMUL_NARROW: &[(&str, u32)] = &[("WG", 16)];
+
 /// The shaders that can run a call on a device, [`shader`] first, for timing one against the other.
 pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
     let first = shader(call, capabilities);
@@ -292,7 +304,7 @@ pub fn candidates(call: &Call, capabilities: &Capabilities) -> Vec<Shader> {
         "matvec" => MATVEC,
         "matvec_lane" => MATVEC_LANE,
         "matmul" | "matmul_flat" | "matmul_int8" => MATMUL,
-        "matmul_lane" | "matmul_flat_lane" => MATMUL_LANE,
+        "matmul_lane" => MATMUL_LANE,
         _ => &[],
     };
     let mut shaders = vec![first];

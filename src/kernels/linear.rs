@@ -194,7 +194,7 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
 /// full.
 pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 3] {
     let outs = match shader.kernel {
-        "matmul_lane" | "matmul_flat_lane" => shader.constant("WG") * shader.constant("OUTS"),
+        "matmul_lane" => shader.constant("WG") * shader.constant("OUTS"),
         "matmul_narrow" => shader.constant("WG") * NARROW_TILE[0],
         _ => TILE,
     };

@@ -181,8 +181,7 @@ pub(super) fn form_name(form: Form) -> String {
         Input::Plain => "",
         Input::Norm => "_norm",
         Input::Merge => "_merge",
-        Input::Int8 => "_int8",
-        Input::Flat => "", // The kernel's name says it.
+        Input::Int8 | Input::Flat => "", // For the kernel to say.
         Input::Latents => "_latents",
     };
     let output = match form.output {
@@ -226,6 +225,15 @@ pub(super) fn linear_parts(form: Form) -> Vec<&'static str> {
         weight_parts(form.dtype),
     ]
     .concat()
+}
+
+/// What makes the tile of an invocation of `matmul_lane`.
+pub(super) fn lane_tile_parts(form: Form, capabilities: &Capabilities) -> Vec<&'static str> {
+    let tile = match form.input {
+        Input::Flat => "lib/lane_tile_flat.wgsl",
+        _ => "lib/lane_tile.wgsl",
+    };
+    vec![x_block_part(capabilities), tile]
 }
 
 pub(super) fn weight_parts(dtype: DType) -> &'static [&'static str] {
@@ -305,6 +313,7 @@ texts![
     "lib/arm_split.wgsl",
     "lib/arms.wgsl",
     "lib/attention.wgsl",
+    "lib/byte_tile.wgsl",
     "lib/cache_keys_f16.wgsl",
     "lib/cache_keys_f16_blocks.wgsl",
     "lib/cache_keys_f32.wgsl",
@@ -330,6 +339,8 @@ texts![
     "lib/keys_dense.wgsl",
     "lib/keys_latent.wgsl",
     "lib/keys_positions.wgsl",
+    "lib/lane_tile.wgsl",
+    "lib/lane_tile_flat.wgsl",
     "lib/linear.wgsl",
     "lib/nibbles.wgsl",
     "lib/output_add.wgsl",
@@ -372,6 +383,7 @@ texts![
     "lib/x_block.wgsl",
     "lib/x_block_subgroup.wgsl",
     "lib/x_block_subgroup_4.wgsl",
+    "lib/x_octets_subgroup_4.wgsl",
     "add.wgsl",
     "attention.wgsl",
     "attention_lane.wgsl",
@@ -388,7 +400,6 @@ texts![
     "latent_values.wgsl",
     "matmul.wgsl",
     "matmul_flat.wgsl",
-    "matmul_flat_lane.wgsl",
     "matmul_int8.wgsl",
     "matmul_lane.wgsl",
     "matmul_narrow.wgsl",

@@ -6,8 +6,10 @@ mod common;
 
 mod algebra;
 mod draft;
+mod edit;
 mod flatten;
 mod model;
+mod outliers;
 mod trace;
 
 use std::path::{Path, PathBuf};

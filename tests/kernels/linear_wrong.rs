@@ -16,7 +16,11 @@ fn a_wrong_matmul_of_integers_is_caught() {
         (DType::Q4_0, "- vec4(0x08080808u)", ""),
         (DType::Q4_0, "half == 1u", "half == 0u"),
         (DType::Q8_0, "* 2u + half];", "* 2u];"),
-        (DType::Q8_0, "x_scale.z * w_scale", "x_scale.y * w_scale"),
+        (
+            DType::Q8_0,
+            "row_scale.z * out_scale",
+            "row_scale.y * out_scale",
+        ),
         (DType::Q8_0, "dot4I8Packed(a, b.w)", "dot4I8Packed(a, b.z)"),
         (DType::Q8_0, "word < 8u", "word < 7u"),
         (
@@ -250,7 +254,7 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
         let narrow = programs.iter().find(|p| p.shader.kernel == "matmul_narrow");
         let narrow = narrow.expect("subgroups share eight columns");
         for (from, to) in [
-            ("subgroupBroadcast(x23, 2u)", "subgroupBroadcast(x23, 0u)"),
+            ("subgroupBroadcast(mine, 2u)", "subgroupBroadcast(mine, 0u)"),
             ("let quad = octet * 2u + lid % 2u", "let quad = octet * 2u"),
             ("row_first + 6u + lid", "row_first + 4u + lid"),
         ] {

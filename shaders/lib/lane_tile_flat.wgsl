@@ -1,31 +1,8 @@
-// y[r, y_first + n] = output(dot(x[r, :], w[n, :]) + bias[bias_first + n]), x in signed bytes with one scale
-//
-// As matmul_flat.wgsl, for devices on which an invocation is a lane of a CPU's vector register (see matmul_lane.wgsl),
-// where products of bytes are taken apart anyway: blocks are multiplied in f32, which holds their integers exactly
-// (32 * 127 * 127 < 2^24), and summed up in i32.
-// Dispatch as matmul_lane.wgsl. OUTS is 2, 4, 6 or 8.
-// Joins: lib/linear.wgsl, lib/input_flat.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl with `block_bytes`, lib/x_block*.wgsl.
-// Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
-
-override WG: u32 = 16u;
-override OUTS: u32 = 8u;
-override ROWS: u32 = 16u;
-
-const MAX_OUTS: u32 = 8u;
-const MAX_ROWS: u32 = 16u;
-
-@compute @workgroup_size(WG)
-fn matmul_flat_lane(
-    @builtin(workgroup_id) wg: vec3<u32>,
-    @builtin(local_invocation_index) lid: u32,
-) {
-    let arm = arm_of_tile(wg.y, ROWS);
-    let row_first = tile_of_arm(wg.y, ROWS) * ROWS;
-    if row_first >= arm.n_rows || wg.x * WG * OUTS >= arm.outs {
-        return; // Uniform: every invocation of the workgroup leaves.
-    }
-    make_tile(lid, arm, row_first, (wg.x * WG + lid) * OUTS);
-}
+// The tile of an invocation of matmul_lane.wgsl of x in signed bytes with one scale. Software adapters take products of
+// bytes apart anyway: blocks are multiplied in f32, which holds their integers exactly (32 * 127 * 127 < 2^24), and
+// summed up in i32, to the bits of matmul_flat.wgsl.
+// Joins: lib/linear.wgsl, lib/input_flat.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl with
+// `block_bytes`, lib/x_block*.wgsl.
 
 // In a function of its own, so that a workgroup which leaves does not first set its arrays to zero.
 fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {

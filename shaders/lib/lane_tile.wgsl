@@ -1,0 +1,38 @@
+// The tile of an invocation of matmul_lane.wgsl: a block of each row of x times a block of each output's weights.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
+
+// In a function of its own, so that a workgroup which leaves does not first set its arrays to zero.
+fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
+    var rows: array<u32, MAX_ROWS>;
+    for (var r = 0u; r < ROWS; r += 1u) {
+        rows[r] = row_at(arm, min(row_first + r, arm.n_rows - 1u));
+    }
+    var weights: array<u32, MAX_OUTS>;
+    for (var i = 0u; i < OUTS; i += 1u) {
+        weights[i] = weight_row(arm, first + i);
+    }
+    var values: array<array<vec4<f32>, 8>, MAX_ROWS>;
+    var sums: array<array<f32, MAX_ROWS>, MAX_OUTS>;
+    // One loop for blocks and sides, and every index into an array known when it is unrolled: what is
+    // not goes to memory.
+    for (var step = 0u; step < arm.blocks * SIDES; step += 1u) {
+        let block = step / SIDES;
+        let side = step % SIDES;
+        for (var r = 0u; r < ROWS; r += 1u) {
+            values[r] = x_block(lid, rows[r], side, block);
+        }
+        for (var i = 0u; i < OUTS; i += 1u) {
+            if i % SIDES == side {
+                let w = decode_block(weights[i], block);
+                for (var r = 0u; r < ROWS; r += 1u) {
+                    sums[i][r] += dot_32(w, values[r]);
+                }
+            }
+        }
+    }
+    for (var r = 0u; r < ROWS; r += 1u) {
+        for (var i = 0u; i < OUTS; i += 2u) {
+            store(arm, row_first + r, first + i, vec2(sums[i][r], sums[i + 1u][r]));
+        }
+    }
+}

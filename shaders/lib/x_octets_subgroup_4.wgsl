@@ -1,0 +1,15 @@
+// Eight columns of two rows of x, shared by subgroups of four: the first two invocations read a quad each of the one
+// row, the others of the other. `row` is the invocation's own.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl.
+
+fn x_octets(lid: u32, row: u32, side: u32, octet: u32) -> array<vec4<f32>, 4> {
+    let quad = octet * 2u + lid % 2u;
+    var mine = vec4(0.0); // The last block may be cut: past it w is zero, and x must not be read.
+    if quad < n_input_quads() {
+        mine = input_quad(row, side * n_input_quads() + quad);
+    }
+    return array(
+        subgroupBroadcast(mine, 0u), subgroupBroadcast(mine, 1u),
+        subgroupBroadcast(mine, 2u), subgroupBroadcast(mine, 3u),
+    );
+}
