@@ -18,7 +18,7 @@ struct Chat {
             print("\n> ", terminator: "")
             guard let line = readLine() else { break }
             let answer = try await conversation.answer(text: line, listener: Printer())
-            print("\n(\(answer.nTokens) tokens, \(answer.decodeTps) a second)", terminator: "")
+            print("\n(\(answer.nTokens) tokens, \(Int(answer.decodeTps.rounded())) a second)", terminator: "")
         }
     }
 }
