@@ -16,7 +16,7 @@ pub(super) fn windows(
 ) -> Result<Vec<Vec<u32>>, Error> {
     let tokenizer = engine.tokenizer()?;
     let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
-    let window = window.min(engine.n_ctx() as usize).max(2);
+    let window = window.min(engine.n_ctx() as usize).min(n_tokens).max(2);
     let mut windows: Vec<Vec<u32>> = vec![];
     for text in texts {
         let ids = tokenizer
