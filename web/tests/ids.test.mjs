@@ -3,11 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { join } from "node:path";
-import { launch, models, native, open, root, server, sharedModels } from "./support.mjs";
+import { launch, made, models, native, open, root, run, server, sharedModels } from "./support.mjs";
 
 let browser, site;
 before(async () => {
   [browser, site] = await Promise.all([launch(), server()]);
+  const calib = ["--calib", join(root, "README.md"), "--tokens", "512"];
+  run("flatten", join(models, "qwen3"), ...calib, "-o", join(made, "flat"));
 });
 after(async () => {
   await browser?.close();
@@ -64,6 +66,12 @@ agrees("quantised on the way, a cache in f32", {
   prompt: "Hello, world",
   load: { weights: "q8", kv: "f32" },
   args: ["--weights", "q8", "--kv", "f32"],
+});
+agrees("a flattened model", {
+  path: join(made, "flat"),
+  url: "/made/flat/",
+  // From five tokens on products multiply integers.
+  prompt: "Hello, world, said the old man who lived by the sea",
 });
 
 const shared = sharedModels();

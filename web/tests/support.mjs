@@ -1,7 +1,8 @@
 // What the tests share: a browser, a server, and the native engine that says what is right.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -12,6 +13,10 @@ export const root = join(web, "..");
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
 const deputy = process.env.DEPUTY ?? join(target, "debug/deputy");
 export const models = join(root, "tests/data/models");
+
+/** A folder for models that a test makes; it goes with the process. */
+export const made = mkdtempSync(join(tmpdir(), "deputy-web-"));
+process.on("exit", () => rmSync(made, { recursive: true, force: true }));
 
 const FLAGS = [
   "--no-sandbox",
@@ -35,7 +40,7 @@ export async function launch(flags = WEBGPU) {
 
 /** The package and the test models on a server. */
 export function server() {
-  return serve({ "": web, models, shared: sharedModels() ?? "/nowhere" });
+  return serve({ "": web, models, made, shared: sharedModels() ?? "/nowhere" });
 }
 
 /** The larger models beside the repository, where they are. */
@@ -56,11 +61,15 @@ export async function open(browser, url, path = "/tests/blank.html") {
   return page;
 }
 
-/** What the native engine answers, on the CPU: its JSON. */
+/** Runs the native engine on the CPU: what it prints. */
+export function run(command, ...args) {
+  const line = [command, ...args, "--device", "cpu"];
+  return execFileSync(deputy, line, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+/** What the native engine answers: its JSON. */
 export function native(args) {
-  const line = ["generate", ...args, "--temp", "0", "--json", "--device", "cpu"];
-  const printed = execFileSync(deputy, line, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-  return JSON.parse(printed);
+  return JSON.parse(run("generate", ...args, "--temp", "0", "--json"));
 }
 
 export function readJson(path) {
