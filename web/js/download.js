@@ -188,9 +188,15 @@ class Download {
     } catch (error) {
       await this.#fail(error);
     } finally {
-      this.#handle.close();
+      this.#close();
       this.#hash?.free();
     }
+  }
+
+  /** From here on reads wait for the end. */
+  #close() {
+    this.#handle?.close();
+    this.#handle = undefined;
   }
 
   /** Reads a response to its end; what broke it, if something did. */
@@ -263,7 +269,7 @@ class Download {
     }
     this.#handle.truncate(this.#have);
     this.#handle.flush();
-    this.#handle.close();
+    this.#close();
     this.length = this.#have;
     await this.#entry.keep({ ...this.#record, length: this.#have, sha256: found, complete: true });
     this.#file = new BlobSource(this.name, await this.#entry.file());
@@ -271,7 +277,7 @@ class Download {
   }
 
   async #drop() {
-    this.#handle.close();
+    this.#close();
     await this.#entry.remove();
   }
 
@@ -302,7 +308,7 @@ class Download {
 
   async read(offset, length) {
     const end = offset + length;
-    if (!this.#file && !this.#error && this.#have < end) {
+    if (!this.#file && !this.#error && (!this.#handle || this.#have < end)) {
       await new Promise((resolve, reject) => this.#waiting.push({ end, resolve, reject }));
     }
     if (this.#error) throw this.#error;

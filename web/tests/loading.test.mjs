@@ -125,6 +125,42 @@ test("a broken connection is resumed where it broke", async () => {
   assert.deepEqual(ranges, [undefined, "bytes=2000000-", "bytes=4000000-"]);
 });
 
+test("what has come can be read at any time, the end of the download too", async () => {
+  await fresh();
+  const { n, error } = await page.evaluate(async (url) => {
+    // The file that a download becomes is opened slowly.
+    const code = `
+      import { fetchFile } from "${location.origin}/js/download.js";
+      const { prototype } = FileSystemFileHandle;
+      const { getFile } = prototype;
+      const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+      prototype.getFile = async function () {
+        await pause(200);
+        return getFile.call(this);
+      };
+      let isDone = false;
+      const finished = (end) => end.finally(() => (isDone = true));
+      try {
+        const file = await fetchFile("${url}", { progress() {}, finished });
+        let n = 0;
+        for (; !isDone; n++) {
+          await file.read(0, 8);
+          await pause(10);
+        }
+        postMessage({ n });
+      } catch (error) {
+        postMessage({ error: String(error) });
+      }
+    `;
+    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), { type: "module" });
+    const said = await new Promise((resolve) => (worker.onmessage = ({ data }) => resolve(data)));
+    worker.terminate();
+    return said;
+  }, site.url + WEIGHTS);
+  assert.equal(error, undefined);
+  assert.ok(n > 1, `${n} reads`);
+});
+
 test("a download that was aborted goes on where it was", async () => {
   await fresh();
   site.faults.set(WEIGHTS, { slow: 20 });
