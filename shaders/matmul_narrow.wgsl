@@ -1,8 +1,9 @@
 // y[r, y_first + n] = output(dot(input(x[r, :]), w[n, :]) + bias[bias_first + n])
 //
 // As matmul_lane.wgsl, for CPUs' shader compilers with vectors of four and no unrolling: an array whose index is not
-// written down is read lane by lane there, so a tile of 8 rows by 4 outputs has its names; and every load becomes a
-// page of code, so the loop's body is eight columns long and the four invocations of a subgroup share what they read.
+// written down is read lane by lane there, and what a loop or a branch changes goes to memory, so a tile of 8 rows by 4
+// outputs has its names, and the one loop that counts goes over blocks. The four invocations of a subgroup share what
+// they read of x, since every load becomes a page of code.
 // Dispatch as matmul_lane.wgsl.
 // Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl, lib/dot.wgsl, lib/x_octets_subgroup_4.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
@@ -24,14 +25,13 @@ fn matmul_narrow(
     }
     let first = (wg.x * WG + lid) * OUTS;
     // Of two rows each, the one that this invocation reads.
-    let r01 = row_of_tile(arm, row_first + lid / 2u % 2u);
-    let r23 = row_of_tile(arm, row_first + 2u + lid / 2u % 2u);
-    let r45 = row_of_tile(arm, row_first + 4u + lid / 2u % 2u);
-    let r67 = row_of_tile(arm, row_first + 6u + lid / 2u % 2u);
-    let w0 = weight_row(arm, first);
-    let w1 = weight_row(arm, first + 1u);
-    let w2 = weight_row(arm, first + 2u);
-    let w3 = weight_row(arm, first + 3u);
+    let mine = row_first + ((lid >> 1u) & 1u);
+    let rows = vec4(
+        row_of_tile(arm, mine), row_of_tile(arm, mine + 2u), row_of_tile(arm, mine + 4u), row_of_tile(arm, mine + 6u),
+    );
+    let weights = vec4(
+        weight_row(arm, first), weight_row(arm, first + 1u), weight_row(arm, first + 2u), weight_row(arm, first + 3u),
+    );
     // Of a row the four outputs.
     var s0 = vec4(0.0);
     var s1 = vec4(0.0);
@@ -41,56 +41,28 @@ fn matmul_narrow(
     var s5 = vec4(0.0);
     var s6 = vec4(0.0);
     var s7 = vec4(0.0);
-    for (var step = 0u; step < arm.blocks * 4u * SIDES; step += 1u) {
-        let octet = step / SIDES;
-        let side = step % SIDES;
-        let x01 = x_octets(lid, r01, side, octet);
-        let x23 = x_octets(lid, r23, side, octet);
-        let x45 = x_octets(lid, r45, side, octet);
-        let x67 = x_octets(lid, r67, side, octet);
-        if 0u == side {
-            let w = decode_octet(w0, octet / 4u, octet % 4u);
-            s0.x += dot_8(w, x01[0], x01[1]);
-            s1.x += dot_8(w, x01[2], x01[3]);
-            s2.x += dot_8(w, x23[0], x23[1]);
-            s3.x += dot_8(w, x23[2], x23[3]);
-            s4.x += dot_8(w, x45[0], x45[1]);
-            s5.x += dot_8(w, x45[2], x45[3]);
-            s6.x += dot_8(w, x67[0], x67[1]);
-            s7.x += dot_8(w, x67[2], x67[3]);
-        }
-        if 1u % SIDES == side {
-            let w = decode_octet(w1, octet / 4u, octet % 4u);
-            s0.y += dot_8(w, x01[0], x01[1]);
-            s1.y += dot_8(w, x01[2], x01[3]);
-            s2.y += dot_8(w, x23[0], x23[1]);
-            s3.y += dot_8(w, x23[2], x23[3]);
-            s4.y += dot_8(w, x45[0], x45[1]);
-            s5.y += dot_8(w, x45[2], x45[3]);
-            s6.y += dot_8(w, x67[0], x67[1]);
-            s7.y += dot_8(w, x67[2], x67[3]);
-        }
-        if 0u == side {
-            let w = decode_octet(w2, octet / 4u, octet % 4u);
-            s0.z += dot_8(w, x01[0], x01[1]);
-            s1.z += dot_8(w, x01[2], x01[3]);
-            s2.z += dot_8(w, x23[0], x23[1]);
-            s3.z += dot_8(w, x23[2], x23[3]);
-            s4.z += dot_8(w, x45[0], x45[1]);
-            s5.z += dot_8(w, x45[2], x45[3]);
-            s6.z += dot_8(w, x67[0], x67[1]);
-            s7.z += dot_8(w, x67[2], x67[3]);
-        }
-        if 1u % SIDES == side {
-            let w = decode_octet(w3, octet / 4u, octet % 4u);
-            s0.w += dot_8(w, x01[0], x01[1]);
-            s1.w += dot_8(w, x01[2], x01[3]);
-            s2.w += dot_8(w, x23[0], x23[1]);
-            s3.w += dot_8(w, x23[2], x23[3]);
-            s4.w += dot_8(w, x45[0], x45[1]);
-            s5.w += dot_8(w, x45[2], x45[3]);
-            s6.w += dot_8(w, x67[0], x67[1]);
-            s7.w += dot_8(w, x67[2], x67[3]);
+    for (var side = 0u; side < SIDES; side += 1u) {
+        // Outputs that read the other side have no weights in this one.
+        let is_other = (vec4(0u, 1u, 2u, 3u) & vec4(SIDES - 1u)) != vec4(side);
+        let keep = select(vec4(1.0), vec4(0.0), is_other);
+        for (var block = 0u; block < arm.blocks; block += 1u) {
+            let a = decode_block(weights.x, block);
+            let b = decode_block(weights.y, block);
+            let c = decode_block(weights.z, block);
+            let d = decode_block(weights.w, block);
+            let octet = block * 4u;
+            let p = octet_dots(lid, rows, side, octet, array(a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]));
+            let q = octet_dots(lid, rows, side, octet + 1u, array(a[2], a[3], b[2], b[3], c[2], c[3], d[2], d[3]));
+            let r = octet_dots(lid, rows, side, octet + 2u, array(a[4], a[5], b[4], b[5], c[4], c[5], d[4], d[5]));
+            let s = octet_dots(lid, rows, side, octet + 3u, array(a[6], a[7], b[6], b[7], c[6], c[7], d[6], d[7]));
+            s0 += keep * (p[0] + q[0] + r[0] + s[0]);
+            s1 += keep * (p[1] + q[1] + r[1] + s[1]);
+            s2 += keep * (p[2] + q[2] + r[2] + s[2]);
+            s3 += keep * (p[3] + q[3] + r[3] + s[3]);
+            s4 += keep * (p[4] + q[4] + r[4] + s[4]);
+            s5 += keep * (p[5] + q[5] + r[5] + s[5]);
+            s6 += keep * (p[6] + q[6] + r[6] + s[6]);
+            s7 += keep * (p[7] + q[7] + r[7] + s[7]);
         }
     }
     store_quad(arm, row_first, first, s0);
@@ -103,12 +75,29 @@ fn matmul_narrow(
     store_quad(arm, row_first + 7u, first, s7);
 }
 
-fn row_of_tile(arm: Arm, i: u32) -> u32 {
-    return row_at(arm, min(i, arm.n_rows - 1u));
+// What eight columns add to the outputs of each row. w has the columns' weights of the first output, of the second, …
+fn octet_dots(lid: u32, rows: vec4<u32>, side: u32, octet: u32, w: array<vec4<f32>, 8>) -> array<vec4<f32>, 8> {
+    let x01 = x_octets(lid, rows.x, side, octet);
+    let x23 = x_octets(lid, rows.y, side, octet);
+    let x45 = x_octets(lid, rows.z, side, octet);
+    let x67 = x_octets(lid, rows.w, side, octet);
+    return array(
+        row_dots(w, x01[0], x01[1]), row_dots(w, x01[2], x01[3]),
+        row_dots(w, x23[0], x23[1]), row_dots(w, x23[2], x23[3]),
+        row_dots(w, x45[0], x45[1]), row_dots(w, x45[2], x45[3]),
+        row_dots(w, x67[0], x67[1]), row_dots(w, x67[2], x67[3]),
+    );
 }
 
-fn dot_8(w: array<vec4<f32>, 2>, a: vec4<f32>, b: vec4<f32>) -> f32 {
-    return sum_4(w[0] * a + w[1] * b);
+fn row_dots(w: array<vec4<f32>, 8>, a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+    return vec4(
+        sum_4(w[0] * a + w[1] * b), sum_4(w[2] * a + w[3] * b),
+        sum_4(w[4] * a + w[5] * b), sum_4(w[6] * a + w[7] * b),
+    );
+}
+
+fn row_of_tile(arm: Arm, i: u32) -> u32 {
+    return row_at(arm, min(i, arm.n_rows - 1u));
 }
 
 fn store_quad(arm: Arm, row: u32, first: u32, sums: vec4<f32>) {

@@ -16,7 +16,7 @@ fn x_bytes(row: u32, block: u32) -> u32 {
 }
 
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xI8(x[row_words(row) + quad]));
+    return signed_bytes(x[row_words(row) + quad]);
 }
 
 // What an integer of a row stands for.

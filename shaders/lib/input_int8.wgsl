@@ -20,5 +20,5 @@ fn w_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
 
 // In f32, for kernels that do not multiply bytes.
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xI8(x[x_bytes(row, quad / 8u) + quad % 8u])) * x_scale(row, quad / 8u);
+    return signed_bytes(x[x_bytes(row, quad / 8u) + quad % 8u]) * x_scale(row, quad / 8u);
 }

@@ -12,7 +12,7 @@ const SIDES: u32 = 1u;
 var<private> squares: f32 = 0.0;
 
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
-    let v = x[row * (params.cols / 4u) + quad];
+    let v = x[row * n_input_quads() + quad];
     squares += dot(v, v);
     return v * gains[quad];
 }

@@ -6,7 +6,7 @@
 const SIDES: u32 = 1u;
 
 fn input_quad(row: u32, quad: u32) -> vec4<f32> {
-    return x[row * (params.cols / 4u) + quad];
+    return x[row * n_input_quads() + quad];
 }
 
 fn input_scale(lid: u32) -> f32 {

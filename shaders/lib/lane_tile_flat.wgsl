@@ -56,8 +56,8 @@ fn unpack_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let a = block_bytes(row, block, 0u);
     let b = block_bytes(row, block, 1u);
     return array(
-        vec4<f32>(unpack4xI8(a.x)), vec4<f32>(unpack4xI8(a.y)), vec4<f32>(unpack4xI8(a.z)), vec4<f32>(unpack4xI8(a.w)),
-        vec4<f32>(unpack4xI8(b.x)), vec4<f32>(unpack4xI8(b.y)), vec4<f32>(unpack4xI8(b.z)), vec4<f32>(unpack4xI8(b.w)),
+        signed_bytes(a.x), signed_bytes(a.y), signed_bytes(a.z), signed_bytes(a.w),
+        signed_bytes(b.x), signed_bytes(b.y), signed_bytes(b.z), signed_bytes(b.w),
     );
 }
 

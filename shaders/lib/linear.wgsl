@@ -49,9 +49,9 @@ struct Arm {
     is_listed: bool,
 }
 
-// Quads of a row of the input, or of one side of it.
+// Quads of a row of the input, or of one side of it. Some software adapters divide lane by lane, and shift sooner.
 fn n_input_quads() -> u32 {
-    return params.cols / 4u;
+    return params.cols >> 2u;
 }
 
 // Stores outputs n and n + 1 of a row, n even, as far as there are so many.

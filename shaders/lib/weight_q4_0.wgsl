@@ -5,7 +5,8 @@
 @group(0) @binding(2) var<storage, read> w_s: array<u32>;           // [w_rows, ceil(blocks / 2)] pairs of f16
 
 fn block_scale(row: u32, block: u32) -> f32 {
-    return halves(w_s[row * ((params.blocks + 1u) / 2u) + block / 2u])[block % 2u];
+    let pair = halves(w_s[row * ((params.blocks + 1u) >> 1u) + (block >> 1u)]);
+    return select(pair.x, pair.y, (block & 1u) == 1u);
 }
 
 fn decode_word(word: u32, scale: f32) -> array<vec4<f32>, 2> {

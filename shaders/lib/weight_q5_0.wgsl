@@ -5,18 +5,19 @@
 @group(0) @binding(2) var<storage, read> w_s: array<u32>;           // [w_rows, blocks + ceil(blocks / 2)] fifth bits, pairs of f16
 
 fn s_row(row: u32) -> u32 {
-    return row * (params.blocks + (params.blocks + 1u) / 2u);
+    return row * (params.blocks + ((params.blocks + 1u) >> 1u));
 }
 
 fn block_scale(row: u32, block: u32) -> f32 {
-    return halves(w_s[s_row(row) + params.blocks + block / 2u])[block % 2u];
+    let pair = halves(w_s[s_row(row) + params.blocks + (block >> 1u)]);
+    return select(pair.x, pair.y, (block & 1u) == 1u);
 }
 
 // Octet o holds the quads 2o and 2o + 1; quad g has its fifth bits at bit g of each byte.
 fn decode_word(word: u32, fifth: u32, octet: u32, scale: f32) -> array<vec4<f32>, 2> {
     let bits = fifth >> (octet * 2u);
-    let low = low_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8(bits & 0x01010101u));
-    let high = high_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8((bits >> 1u) & 0x01010101u));
+    let low = low_nibbles(word) + 16.0 * unsigned_bytes(bits & 0x01010101u);
+    let high = high_nibbles(word) + 16.0 * unsigned_bytes((bits >> 1u) & 0x01010101u);
     return array((low - 16.0) * scale, (high - 16.0) * scale);
 }
 

@@ -7,8 +7,8 @@
 // Octet o holds the quads 2o and 2o + 1; quad g has its fifth bits at bit g of each byte.
 fn decode_word(word: u32, fifth: u32, octet: u32, affine: vec2<f32>) -> array<vec4<f32>, 2> {
     let bits = fifth >> (octet * 2u);
-    let low = low_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8(bits & 0x01010101u));
-    let high = high_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8((bits >> 1u) & 0x01010101u));
+    let low = low_nibbles(word) + 16.0 * unsigned_bytes(bits & 0x01010101u);
+    let high = high_nibbles(word) + 16.0 * unsigned_bytes((bits >> 1u) & 0x01010101u);
     return array(low * affine.x - affine.y, high * affine.x - affine.y);
 }
 

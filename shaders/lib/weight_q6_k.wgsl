@@ -18,8 +18,8 @@ fn octet_scale(row: u32, block: u32, octet: u32) -> f32 {
 // Quad g of a block has its high bits at bits 2 * (g % 4) of each byte of word g / 4.
 fn decode_word(word: u32, high: vec2<u32>, octet: u32, scale: f32) -> array<vec4<f32>, 2> {
     let bits = select(high.x, high.y, octet >= 2u) >> (4u * (octet % 2u));
-    let a = low_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8(bits & 0x03030303u));
-    let b = high_nibbles(word) + 16.0 * vec4<f32>(unpack4xU8((bits >> 2u) & 0x03030303u));
+    let a = low_nibbles(word) + 16.0 * unsigned_bytes(bits & 0x03030303u);
+    let b = high_nibbles(word) + 16.0 * unsigned_bytes((bits >> 2u) & 0x03030303u);
     return array((a - 32.0) * scale, (b - 32.0) * scale);
 }
 

@@ -3,11 +3,11 @@
 // Joins: lib/linear.wgsl, lib/input_*.wgsl.
 
 fn x_octets(lid: u32, row: u32, side: u32, octet: u32) -> array<vec4<f32>, 4> {
-    let quad = octet * 2u + lid % 2u;
-    var mine = vec4(0.0); // The last block may be cut: past it w is zero, and x must not be read.
-    if quad < n_input_quads() {
-        mine = input_quad(row, side * n_input_quads() + quad);
-    }
+    let quad = octet * 2u + (lid & 1u);
+    let n_quads = n_input_quads();
+    // The last block may be cut: past it w is zero, and x must not be read. A branch would cost more than a clamp.
+    let read = input_quad(row, side * n_quads + min(quad, n_quads - 1u));
+    let mine = select(vec4(0.0), read, quad < n_quads);
     return array(
         subgroupBroadcast(mine, 0u), subgroupBroadcast(mine, 1u),
         subgroupBroadcast(mine, 2u), subgroupBroadcast(mine, 3u),

@@ -42,7 +42,7 @@ impl Capabilities {
     }
 
     /// A software adapter whose vectors are narrow and whose compiler is simple, as SwiftShader.
-    fn is_narrow(self) -> bool {
+    pub(super) fn is_narrow(self) -> bool {
         self.software && self.subgroups == NARROW
     }
 
@@ -140,7 +140,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 } else {
                     (reduce_part(capabilities), MATVEC)
                 };
-                let parts = [linear_parts(form), vec![part]].concat();
+                let parts = [linear_parts(form, capabilities), vec![part]].concat();
                 (form_name(form), parts, choices[0])
             }
             Call::MatMul(form, p) => {
@@ -163,7 +163,11 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                     _ => "",
                 };
                 let variant = format!("{integers}{}", form_name(form));
-                (variant, [linear_parts(form), tile].concat(), constants)
+                (
+                    variant,
+                    [linear_parts(form, capabilities), tile].concat(),
+                    constants,
+                )
             }
             Call::CacheWrite(form, ref p) => {
                 of_shape = cache_write::constants(p);

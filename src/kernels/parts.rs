@@ -197,7 +197,7 @@ pub(super) fn form_name(form: Form) -> String {
     format!("{}{input}{output}{arm}", form.dtype.name())
 }
 
-pub(super) fn linear_parts(form: Form) -> Vec<&'static str> {
+pub(super) fn linear_parts(form: Form, capabilities: &Capabilities) -> Vec<&'static str> {
     let input: &[&str] = match form.input {
         Input::Plain => &["lib/input_plain.wgsl"],
         Input::Norm => &["lib/input_norm.wgsl"],
@@ -217,15 +217,18 @@ pub(super) fn linear_parts(form: Form) -> Vec<&'static str> {
         Arm::Some => &["lib/routes.wgsl", "lib/arms.wgsl", "lib/arm_some.wgsl"],
         Arm::Split => &["lib/routes.wgsl", "lib/arms.wgsl", "lib/arm_split.wgsl"],
     };
-    [
-        &["lib/linear.wgsl"],
-        input,
-        output,
-        arm,
-        weight_parts(form.dtype),
-    ]
-    .concat()
+    let weight = weight_parts(form.dtype);
+    let mut parts = [&["lib/linear.wgsl"], input, output, arm, weight].concat();
+    if capabilities.is_narrow() {
+        for part in parts.iter_mut().filter(|part| **part == BYTES) {
+            *part = "lib/bytes_narrow.wgsl";
+        }
+    }
+    parts
 }
+
+/// How bytes become numbers.
+const BYTES: &str = "lib/bytes.wgsl";
 
 /// What makes the tile of an invocation of `matmul_lane`.
 pub(super) fn lane_tile_parts(form: Form, capabilities: &Capabilities) -> Vec<&'static str> {
@@ -249,26 +252,35 @@ pub(super) fn weight_parts(dtype: DType) -> &'static [&'static str] {
             "lib/weight_16_bit.wgsl",
             "lib/weight_bf16.wgsl",
         ],
-        DType::Q8_0 => &["lib/dot.wgsl", "lib/halves.wgsl", "lib/weight_q8_0.wgsl"],
+        DType::Q8_0 => &[
+            BYTES,
+            "lib/dot.wgsl",
+            "lib/halves.wgsl",
+            "lib/weight_q8_0.wgsl",
+        ],
         DType::Q4_0 => &[
+            BYTES,
             "lib/halves.wgsl",
             "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/weight_q4_0.wgsl",
         ],
         DType::Q4_1 => &[
+            BYTES,
             "lib/halves.wgsl",
             "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/weight_q4_1.wgsl",
         ],
         DType::Q5_0 => &[
+            BYTES,
             "lib/halves.wgsl",
             "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/weight_q5_0.wgsl",
         ],
         DType::Q4K => &[
+            BYTES,
             "lib/halves.wgsl",
             "lib/dot.wgsl",
             "lib/nibbles.wgsl",
@@ -276,13 +288,19 @@ pub(super) fn weight_parts(dtype: DType) -> &'static [&'static str] {
             "lib/weight_q4_k.wgsl",
         ],
         DType::Q5K => &[
+            BYTES,
             "lib/halves.wgsl",
             "lib/dot.wgsl",
             "lib/nibbles.wgsl",
             "lib/k_scales.wgsl",
             "lib/weight_q5_k.wgsl",
         ],
-        DType::Q6K => &["lib/dot.wgsl", "lib/nibbles.wgsl", "lib/weight_q6_k.wgsl"],
+        DType::Q6K => &[
+            BYTES,
+            "lib/dot.wgsl",
+            "lib/nibbles.wgsl",
+            "lib/weight_q6_k.wgsl",
+        ],
     }
 }
 
@@ -314,6 +332,8 @@ texts![
     "lib/arms.wgsl",
     "lib/attention.wgsl",
     "lib/byte_tile.wgsl",
+    "lib/bytes.wgsl",
+    "lib/bytes_narrow.wgsl",
     "lib/cache_keys_f16.wgsl",
     "lib/cache_keys_f16_blocks.wgsl",
     "lib/cache_keys_f32.wgsl",

@@ -57,8 +57,8 @@ fn a_wrong_matvec_is_caught() {
         (DType::F32, "sums[i] +=", "sums[0] +="),
         (DType::F16, "(words.y)", "(words.x)"),
         (DType::BF16, "words.x & 0xffff0000u", "words.x"),
-        (DType::Q8_0, "[block % 2u]", "[0]"),
-        (DType::Q8_0, "(b.w)) * x[7]", "(b.z)) * x[7]"),
+        (DType::Q8_0, "(block & 1u) == 1u", "false"),
+        (DType::Q8_0, "(b.w) * x[7]", "(b.z) * x[7]"),
         (DType::Q4_0, "8.0 * x_sum", "7.0 * x_sum"),
         (DType::Q4_0, "(words.w) * x[7]", "(words.z) * x[7]"),
         (DType::Q4_1, "+ affine.y * x_sum", ""),
@@ -248,16 +248,24 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
         }
     }
     if gpu.subgroups >= 4 {
-        let form = Form::plain(DType::F32);
-        let p = part(DType::F32, 33, widest(DType::F32), 33);
-        let programs = gpu.programs(&Call::MatMul(form, p));
-        let narrow = programs.iter().find(|p| p.shader.kernel == "matmul_narrow");
-        let narrow = narrow.expect("subgroups share eight columns");
-        for (from, to) in [
-            ("subgroupBroadcast(mine, 2u)", "subgroupBroadcast(mine, 0u)"),
-            ("let quad = octet * 2u + lid % 2u", "let quad = octet * 2u"),
-            ("row_first + 6u + lid", "row_first + 4u + lid"),
+        for (dtype, from, to) in [
+            (
+                DType::F32,
+                "subgroupBroadcast(mine, 2u)",
+                "subgroupBroadcast(mine, 0u)",
+            ),
+            (DType::F32, "octet * 2u + (lid & 1u)", "octet * 2u"),
+            (DType::F32, "mine + 6u", "mine + 4u"),
+            (DType::F32, "octet + 3u", "octet + 2u"),
+            (DType::Q8_0, "word ^ 0x00808080u", "word"),
+            (DType::Q4_0, "vec4(word) & BYTES", "vec4(word)"),
         ] {
+            let form = Form::plain(dtype);
+            let p = part(dtype, 33, widest(dtype), 33);
+            let programs = gpu.programs(&Call::MatMul(form, p));
+            let narrow = programs.iter().find(|p| p.shader.kernel == "matmul_narrow");
+            let narrow = narrow.expect("subgroups share eight columns");
+            case(gpu, narrow, Call::MatMul, form, &p).unwrap_or_else(|e| panic!("{narrow}: {e}"));
             let broken = case(gpu, &narrow.broken(from, to), Call::MatMul, form, &p);
             expect_caught(&narrow.to_string(), &format!("{from} -> {to}"), broken);
         }

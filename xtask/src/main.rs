@@ -9,8 +9,10 @@ mod set;
 mod table;
 mod web;
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
@@ -63,8 +65,13 @@ fn table(args: &TableArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// The repository.
+/// The repository. Cargo says where it runs this, which need not be where it was compiled: checkouts may share a
+/// target directory.
 fn root() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let compiled = || env!("CARGO_MANIFEST_DIR").into();
+        let xtask: PathBuf = env::var_os("CARGO_MANIFEST_DIR").map_or_else(compiled, PathBuf::from);
+        xtask.parent().map(Path::to_owned).unwrap_or(xtask)
+    });
+    &ROOT
 }
