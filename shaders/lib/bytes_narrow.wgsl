@@ -1,5 +1,5 @@
 // As lib/bytes.wgsl, for CPUs' shader compilers that shift lane by lane: each byte is masked where it stands, and the power
-// of two that this makes it too large by is divided out. Exact, as integers below 2^24 and powers of two are.
+// of two that this makes it too large by is divided out. Exact, since a byte has eight bits wherever it stands.
 
 const BYTES: vec4<u32> = vec4(0xffu, 0xff00u, 0xff0000u, 0xff000000u);
 const PLACES: vec4<f32> = vec4(1.0, 0.00390625, 0.0000152587890625, 5.9604644775390625e-8); // 2^0, 2^-8, 2^-16, 2^-24

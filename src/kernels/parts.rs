@@ -219,6 +219,7 @@ pub(super) fn linear_parts(form: Form, capabilities: &Capabilities) -> Vec<&'sta
     };
     let weight = weight_parts(form.dtype);
     let mut parts = [&["lib/linear.wgsl"], input, output, arm, weight].concat();
+    // Products alone: what else reads weights reads few.
     if capabilities.is_narrow() {
         for part in parts.iter_mut().filter(|part| **part == BYTES) {
             *part = "lib/bytes_narrow.wgsl";
