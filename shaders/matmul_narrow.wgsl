@@ -90,10 +90,12 @@ fn octet_dots(lid: u32, rows: vec4<u32>, side: u32, octet: u32, w: array<vec4<f3
 }
 
 fn row_dots(w: array<vec4<f32>, 8>, a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return vec4(
-        sum_4(w[0] * a + w[1] * b), sum_4(w[2] * a + w[3] * b),
-        sum_4(w[4] * a + w[5] * b), sum_4(w[6] * a + w[7] * b),
-    );
+    return vec4(dot_chain(w[0], w[1], a, b), dot_chain(w[2], w[3], a, b), dot_chain(w[4], w[5], a, b), dot_chain(w[6], w[7], a, b));
+}
+
+// A product at a time: vectors of products would all be written to memory before the first is added.
+fn dot_chain(v: vec4<f32>, w: vec4<f32>, a: vec4<f32>, b: vec4<f32>) -> f32 {
+    return v.x * a.x + v.y * a.y + v.z * a.z + v.w * a.w + w.x * b.x + w.y * b.y + w.z * b.z + w.w * b.w;
 }
 
 fn row_of_tile(arm: Arm, i: u32) -> u32 {

@@ -9,7 +9,7 @@ fn x_octets(lid: u32, row: u32, side: u32, octet: u32) -> array<vec4<f32>, 4> {
     let read = input_quad(row, side * n_quads + min(quad, n_quads - 1u));
     let mine = select(vec4(0.0), read, quad < n_quads);
     return array(
-        subgroupBroadcast(mine, 0u), subgroupBroadcast(mine, 1u),
-        subgroupBroadcast(mine, 2u), subgroupBroadcast(mine, 3u),
+        quadBroadcast(mine, 0u), quadBroadcast(mine, 1u),
+        quadBroadcast(mine, 2u), quadBroadcast(mine, 3u),
     );
 }

@@ -251,8 +251,8 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
         for (dtype, from, to) in [
             (
                 DType::F32,
-                "subgroupBroadcast(mine, 2u)",
-                "subgroupBroadcast(mine, 0u)",
+                "quadBroadcast(mine, 2u)",
+                "quadBroadcast(mine, 0u)",
             ),
             (DType::F32, "octet * 2u + (lid & 1u)", "octet * 2u"),
             (DType::F32, "mine + 6u", "mine + 4u"),

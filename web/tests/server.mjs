@@ -19,8 +19,9 @@ const TYPES = {
  * Serves `roots`, folders by the first part of a path. `requests` has method and path of each request;
  * `faults` by path what is wrong with a file: a function of its bytes, or `{ cut }`, the bytes after which the
  * connection breaks, `{ slow }`, milliseconds before each 64 KiB, `{ status }`, or `{ times }` how often at all.
+ * `everywhere` are headers of every answer.
  */
-export async function serve(roots) {
+export async function serve(roots, everywhere = {}) {
   const requests = [];
   const faults = new Map();
   const server = createServer(async (request, response) => {
@@ -43,7 +44,7 @@ export async function serve(roots) {
       return;
     }
     const etag = `"${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}"`;
-    const headers = { "content-type": TYPES[extname(path)] ?? "application/octet-stream", etag, "cache-control": "no-cache" };
+    const headers = { "content-type": TYPES[extname(path)] ?? "application/octet-stream", etag, "cache-control": "no-cache", ...everywhere };
     const from = Number(request.headers.range?.match(/^bytes=(\d+)-/)?.[1] ?? 0);
     const to = Number(request.headers.range?.match(/-(\d+)$/)?.[1] ?? bytes.length - 1);
     const part = bytes.subarray(from, to + 1);
