@@ -90,7 +90,10 @@ fn octet_dots(lid: u32, rows: vec4<u32>, side: u32, octet: u32, w: array<vec4<f3
 }
 
 fn row_dots(w: array<vec4<f32>, 8>, a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return vec4(dot_chain(w[0], w[1], a, b), dot_chain(w[2], w[3], a, b), dot_chain(w[4], w[5], a, b), dot_chain(w[6], w[7], a, b));
+    return vec4(
+        dot_chain(w[0], w[1], a, b), dot_chain(w[2], w[3], a, b),
+        dot_chain(w[4], w[5], a, b), dot_chain(w[6], w[7], a, b),
+    );
 }
 
 // A product at a time: vectors of products would all be written to memory before the first is added.

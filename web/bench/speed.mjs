@@ -69,7 +69,10 @@ const info = await page.evaluate(() => engine.info);
 await browser.close();
 site.close();
 
-const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+}
 console.log(`${basename(model)}, ${nPrompt} tokens of prompt, ${nTokens} of answer, medians of ${rounds}; ${info.adapter.name}, ready in ${(ready / 1000).toFixed(1)} s\n`);
 console.log("| | prefill, tok/s | decode, tok/s | browser to it: prefill | decode |\n|---|---|---|---|---|");
 const speeds = (name) => ["prefill", "decode"].map((what) => median(results.get(name).map((result) => result[what])));
