@@ -46,6 +46,8 @@ override LANES: u32 = 16u;
 var<workgroup> stage: array<vec4<f32>, WG / LANES * 32u>;
 var<workgroup> heads: array<vec4<f32>, 4u * WG>;
 var<workgroup> positions: array<u32, WG / LANES * 4u>;
+var<workgroup> most: atomic<u32>;
+var<workgroup> shared_end: u32;
 
 @compute @workgroup_size(WG)
 fn latent_keys(
@@ -53,13 +55,7 @@ fn latent_keys(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let sequence = wg.z;
-    var end = 0u;
-    for (var r = 0u; r < params.rows; r += 1u) {
-        let row = rows[r];
-        if row.sequence == sequence && row.position != PADDING {
-            end = max(end, row.position + 1u);
-        }
-    }
+    let end = end_of(lid, sequence);
     if end == 0u {
         return; // Uniform: every invocation of the workgroup leaves.
     }
@@ -127,6 +123,25 @@ fn latent_keys(
         let is_real = lane < n_quads && first + slot < n;
         store(lid, (row * params.n_kv_heads + wg.x) * n_quads + lane, quad, is_real);
     }
+}
+
+// One past the last position that a row of the step has in a sequence, the same for the workgroup.
+fn end_of(lid: u32, sequence: u32) -> u32 {
+    if lid == 0u {
+        atomicStore(&most, 0u);
+    }
+    workgroupBarrier();
+    for (var r = lid; r < params.rows; r += WG) {
+        let row = rows[r];
+        if row.sequence == sequence && row.position != PADDING {
+            atomicMax(&most, row.position + 1u);
+        }
+    }
+    workgroupBarrier();
+    if lid == 0u {
+        shared_end = atomicLoad(&most);
+    }
+    return workgroupUniformLoad(&shared_end);
 }
 
 // The position of a latent row: the first one up to which there are more than `slot` of them.

@@ -7,9 +7,9 @@ override WG: u32 = 64u;
 
 @compute @workgroup_size(WG)
 fn place_rows(@builtin(local_invocation_index) lid: u32) {
+    start_placing(lid);
     for (var r = lid; r < params.rows; r += WG) {
         remember(r, rows[r], routes[4u * r]);
     }
-    workgroupBarrier();
     place(lid);
 }

@@ -29,6 +29,7 @@ fn route(
     @builtin(workgroup_id) wg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
+    start_placing(lid);
     let n_rows = select(1u, params.rows, params.places == 1u);
     for (var i = 0u; i < n_rows; i += 1u) {
         let r = wg.x + i;
@@ -45,7 +46,6 @@ fn route(
         }
     }
     if params.places == 1u {
-        workgroupBarrier();
         place(lid);
     }
 }

@@ -14,35 +14,55 @@ const DENSE_MASK: u32 = 0xffffffu;
 // Sequence, position and branches of each row.
 var<workgroup> decided: array<vec4<u32>, MAX_ROWS>;
 
-// Every invocation of the workgroup must call this, behind a barrier.
+// Rows with full and low attention; with full, low and skipped FFN.
+var<workgroup> totals: array<atomic<u32>, 5>;
+
+// Every invocation of the workgroup must call this, before the first `remember`.
+fn start_placing(lid: u32) {
+    if lid < 5u {
+        atomicStore(&totals[lid], 0u);
+    }
+    workgroupBarrier();
+}
+
+fn remember(r: u32, row: Row, branches: u32) {
+    decided[r] = vec4(row.sequence, row.position, branches & 3u, branches >> 2u);
+    if row.position != PADDING {
+        atomicAdd(&totals[branches & 3u], 1u);
+        atomicAdd(&totals[2u + (branches >> 2u)], 1u);
+    }
+}
+
+// Every invocation of the workgroup must call this, once all rows are remembered.
 fn place(lid: u32) {
+    workgroupBarrier();
     for (var r = lid; r < params.rows; r += WG) {
         let mine = decided[r];
-        var totals = array<u32, 5>(); // Full and low attention; full, low and skipped FFN.
         var before = vec2(0u); // Rows on the same branch of the attention and of the FFN.
         var n_dense = 0u;
         var first = mine.y;
-        for (var i = 0u; i < params.rows; i += 1u) {
+        // Up to r, and not to params.rows: what a uniform alone ends, Mesa's lavapipe 22 may unroll
+        // and compile anew at every dispatch, and it keeps each of them.
+        for (var i = 0u; i <= r; i += 1u) {
             let other = decided[i];
             if other.y != PADDING {
-                totals[other.z] += 1u;
-                totals[2u + other.w] += 1u;
                 if i < r {
                     before += vec2<u32>(other.zw == mine.zw);
                 }
-                if i <= r && other.x == mine.x {
+                if other.x == mine.x {
                     n_dense += u32(other.z == FULL);
                     first = min(first, other.y);
                 }
             }
         }
         if params.rows >= LISTED_ROWS && r < 5u {
-            routes[4u * r + 3u] = totals[r];
+            routes[4u * r + 3u] = atomicLoad(&totals[r]);
         }
         if mine.y != PADDING {
             if params.rows >= LISTED_ROWS {
-                let attention = before.x + select(totals[0], 0u, mine.z == FULL);
-                let ffn = before.y + select(totals[2] + select(totals[3], 0u, mine.w == LOW), 0u, mine.w == FULL);
+                let attention = before.x + select(atomicLoad(&totals[0]), 0u, mine.z == FULL);
+                let low = select(atomicLoad(&totals[3]), 0u, mine.w == LOW);
+                let ffn = before.y + select(atomicLoad(&totals[2]) + low, 0u, mine.w == FULL);
                 routes[4u * attention + 1u] = r;
                 routes[4u * ffn + 2u] = r;
             }
@@ -54,8 +74,4 @@ fn place(lid: u32) {
             paths[sequence + mine.y] = n_dense | (mine.z << 24u) | (mine.w << 25u);
         }
     }
-}
-
-fn remember(r: u32, row: Row, branches: u32) {
-    decided[r] = vec4(row.sequence, row.position, branches & 3u, branches >> 2u);
 }

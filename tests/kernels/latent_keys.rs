@@ -67,7 +67,12 @@ fn wrong_latent_keys_are_caught() {
     };
     for (p, a, b) in [
         (&norm, "row.sequence == sequence &&", ""),
-        (&norm, "max(end, row.position + 1u)", "row.position + 1u"),
+        (&norm, "atomicMax(", "atomicMin("),
+        (
+            &norm,
+            "if row.sequence == sequence && row",
+            "if r == 0u && row.sequence == sequence && row",
+        ),
         (&norm, "> slot {", ">= slot {"),
         (&norm, "params.w_first + element", "element"),
         (&norm, "squares, lane < n_quads", "squares, true"),

@@ -173,11 +173,20 @@ fn a_wrong_route_is_caught() {
         (BY_SHARES, "settings[1], params.layer", "settings[1], 0u"),
         (BY_SHARES, "bits.y < settings[5]", "bits.x < settings[5]"),
         (BY_SHARES, "params.has_low_ffn == 0u;", "false;"),
-        (BY_SHARES, "i <= r && other.x", "i < r && other.x"),
-        (BY_SHARES, "&& other.x == mine.x", ""),
+        (BY_SHARES, "i <= r; i", "i < r; i"),
+        (BY_SHARES, "other.x == mine.x", "true"),
         (BY_SHARES, "paths[sequence + first - 1u] & DENSE_MASK", "0u"),
         (BY_SHARES, "mine.w << 25u", "mine.w << 26u"),
-        (BY_SHARES, "select(totals[0], 0u", "select(0u, 0u"),
+        (
+            BY_SHARES,
+            "select(atomicLoad(&totals[0]), 0u",
+            "select(0u, 0u",
+        ),
+        (
+            BY_SHARES,
+            "atomicStore(&totals[lid], 0u);",
+            "atomicStore(&totals[lid], 1u);",
+        ),
         (BY_SHARES, "if i < r {", "if i <= r {"),
     ] {
         let rows: Vec<Row> = (0..40).map(|i| row(i % 2, i / 2 + i % 2 * 5)).collect();
