@@ -1,7 +1,7 @@
 // Every row takes all of w. Joins: lib/linear.wgsl, lib/output_*.wgsl.
 
 fn arm_of_row(row: u32) -> Arm {
-    return Arm(params.rows, params.outs, params.blocks, false, 0u, false);
+    return Arm(params.rows, params.outs, params.blocks, false, 0u, false, 0u);
 }
 
 // The arm of a tile of n rows, and which of its tiles that is.

@@ -29,7 +29,7 @@ fn arm_of_tile(tile: u32, n: u32) -> Arm {
     let b = a + n_tiles(LOW, n);
     let branch = select(select(SKIPPED, LOW, tile < b), FULL, tile < a);
     if branch == SKIPPED && (params.is_ffn == 0u || tile >= b + n_tiles(SKIPPED, n)) {
-        return Arm(0u, 0u, 0u, false, 0u, true);
+        return Arm(0u, 0u, 0u, false, 0u, true, 0u);
     }
     var first = 0u;
     for (var before = 0u; before < branch; before += 1u) {
@@ -55,6 +55,7 @@ fn arm(branch: u32, n_rows: u32, first: u32, is_listed: bool) -> Arm {
         is_low,
         first,
         is_listed,
+        0u,
     );
 }
 

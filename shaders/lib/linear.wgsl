@@ -28,7 +28,11 @@ struct Params {
     low_outs: u32,
     low_cols: u32,
     extra_blocks: u32,
+    first_outs: u32,
+    next_outs: u32,
     pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -47,6 +51,7 @@ struct Arm {
     is_low: bool,
     first: u32,  // Where its rows begin in the list of rows.
     is_listed: bool,
+    part: u32,   // Which of the weights that stand side by side; 0 where they are one.
 }
 
 // Quads of a row of the input, or of one side of it. Some software adapters divide lane by lane, and shift sooner.

@@ -334,6 +334,7 @@ pub(crate) fn forms(dtype: DType) -> Vec<Form> {
             (Input::Plain, Output::Plain, Arm::Some),
             (Input::Latents, Output::Plain, Arm::Some),
             (Input::Latents, Output::Gated, Arm::Some),
+            (Input::Latents, Output::Plain, Arm::Parts),
         ] {
             forms.push(Form {
                 dtype,

@@ -87,6 +87,9 @@ pub enum Arm {
     /// As [`Arm::Some`]; those on the low-rank branch take other rows of the same arrays, and what
     /// they make goes to the latents.
     Split,
+    /// Those on the low-rank branch, with up to three weights one behind the other in the same
+    /// arrays, each for columns of the latents of its own. With [`Input::Latents`] only.
+    Parts,
 }
 
 /// One of the forms that a product comes in.
@@ -165,8 +168,34 @@ pub struct Params {
     pub low_cols: u32,
     /// Blocks of 32 further copies of columns, with [`Input::Flat`].
     pub extra_blocks: u32,
+    /// With [`Arm::Parts`], the outputs of the first weight, an even number.
+    pub first_outs: u32,
+    /// Those of each further one, an even number.
+    pub next_outs: u32,
     /// Unused.
     pub pad0: u32,
+    /// Unused.
+    pub pad1: u32,
+    /// Unused.
+    pub pad2: u32,
+}
+
+impl Params {
+    /// Weights that stand side by side with [`Arm::Parts`], else one.
+    pub(crate) fn n_parts(&self) -> u32 {
+        match self.first_outs {
+            0 => 1,
+            first => 1 + (self.outs - first).checked_div(self.next_outs).unwrap_or(0),
+        }
+    }
+
+    /// The outputs that a row has workgroups for: those of the largest of several weights.
+    fn most_outs(&self) -> u32 {
+        match self.first_outs {
+            0 => self.outs.max(self.low_outs),
+            first => first.max(self.next_outs),
+        }
+    }
 }
 
 /// From this many rows on, `matmul` reads each weight once for all of them.
@@ -185,9 +214,8 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
         "matvec_lane" => 1,
         _ => shader.constant("LANES"),
     };
-    let most = params.outs.max(params.low_outs);
-    let [x, y, _] = super::spread(most.div_ceil(wg / lanes * outs));
-    [x, y, params.rows]
+    let [x, y, _] = super::spread(params.most_outs().div_ceil(wg / lanes * outs));
+    [x, y, params.rows * params.n_parts()]
 }
 
 /// One workgroup a tile of outputs and rows. Where rows are on several branches each may end with a tile that is not
@@ -202,13 +230,13 @@ pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 
         "matmul_narrow" => NARROW_TILE[1],
         _ => shader.constant("ROWS"),
     };
-    let most = params.outs.max(params.low_outs);
     let n_branches = match form.arm {
-        Arm::All => 1,
+        Arm::All | Arm::Parts => 1,
         Arm::Some | Arm::Split => params.branches.count_ones().max(1),
     };
     let n_tiles = params.rows.div_ceil(rows) + n_branches - 1;
-    [most.div_ceil(outs), n_tiles.min(params.rows.max(1)), 1]
+    let n_tiles = n_tiles.min(params.rows.max(1)) * params.n_parts();
+    [params.most_outs().div_ceil(outs), n_tiles, 1]
 }
 
 /// Rows of `w` that are read.
@@ -240,6 +268,8 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
         low_outs,
         low_cols,
         extra_blocks,
+        first_outs,
+        next_outs,
         ..
     } = *params;
     assert!(
@@ -268,7 +298,10 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
         Input::Int8 => n_bytes(&[rows, blocks, BLOCK_WORDS]),
         Input::Flat => n_bytes(&[rows, flatten_rows::row_words(blocks, extra_blocks)]),
         Input::Latents => {
-            let sides = if form.output == Output::Gated { 2 } else { 1 };
+            let sides = match form.output {
+                Output::Gated => 2,
+                _ => params.n_parts(),
+            };
             assert!(
                 x_first % 4 == 0 && x_cols % 4 == 0 && x_first + sides * cols <= x_cols,
                 "{params:?}"
@@ -290,6 +323,21 @@ pub fn needs(form: Form, params: &Params) -> Vec<(u32, u64)> {
     let y = n_bytes(&[rows, y_cols]);
     if form.output == Output::Add {
         needs.push((6, y));
+    }
+    if form.arm == Arm::Parts {
+        let n_parts = params.n_parts();
+        assert!(
+            form.input == Input::Latents
+                && form.output != Output::Gated
+                && (branches, params.zeros) == (2, 0)
+                && (1..=3).contains(&n_parts)
+                && first_outs % 2 == 0
+                && next_outs % 2 == 0
+                && outs == first_outs + (n_parts - 1) * next_outs,
+            "{params:?}"
+        );
+    } else {
+        assert!(first_outs == 0 && next_outs == 0, "{params:?}");
     }
     if form.arm != Arm::All {
         assert!(is_ffn <= 1, "{params:?}");

@@ -193,6 +193,7 @@ pub(super) fn form_name(form: Form) -> String {
         Arm::All => "",
         Arm::Some => "_some",
         Arm::Split => "_split",
+        Arm::Parts => "_parts",
     };
     format!("{}{input}{output}{arm}", form.dtype.name())
 }
@@ -205,6 +206,7 @@ pub(super) fn linear_parts(form: Form, capabilities: &Capabilities) -> Vec<&'sta
         Input::Int8 => &["lib/input_int8.wgsl"],
         Input::Flat => &["lib/input_flat.wgsl"],
         Input::Latents if form.output == Output::Gated => &["lib/input_latent_pair.wgsl"],
+        Input::Latents if form.arm == Arm::Parts => &["lib/input_latent_parts.wgsl"],
         Input::Latents => &["lib/input_latents.wgsl"],
     };
     let output: &[&str] = match form.output {
@@ -216,6 +218,7 @@ pub(super) fn linear_parts(form: Form, capabilities: &Capabilities) -> Vec<&'sta
         Arm::All => &["lib/arm_all.wgsl"],
         Arm::Some => &["lib/routes.wgsl", "lib/arms.wgsl", "lib/arm_some.wgsl"],
         Arm::Split => &["lib/routes.wgsl", "lib/arms.wgsl", "lib/arm_split.wgsl"],
+        Arm::Parts => &["lib/routes.wgsl", "lib/arm_parts.wgsl"],
     };
     let weight = weight_parts(form.dtype);
     let mut parts = [&["lib/linear.wgsl"], input, output, arm, weight].concat();
@@ -328,6 +331,7 @@ macro_rules! texts {
 texts![
     "lib/activation.wgsl",
     "lib/arm_all.wgsl",
+    "lib/arm_parts.wgsl",
     "lib/arm_some.wgsl",
     "lib/arm_split.wgsl",
     "lib/arms.wgsl",
@@ -350,6 +354,7 @@ texts![
     "lib/input_flat.wgsl",
     "lib/input_int8.wgsl",
     "lib/input_latent_pair.wgsl",
+    "lib/input_latent_parts.wgsl",
     "lib/input_latents.wgsl",
     "lib/input_merge.wgsl",
     "lib/input_norm.wgsl",

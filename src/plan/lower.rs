@@ -187,6 +187,15 @@ impl<'a> Lowering<'a> {
         &self.layouts[id.0 as usize]
     }
 
+    /// Whose arrays a matrix lies in, and its first row there.
+    pub(super) fn place(&self, id: WeightId) -> (WeightId, u32) {
+        let layout = self.layout(id);
+        let row_words = layout.packed_row().q_words;
+        layout.stacked.map_or((id, 0), |place| {
+            (place.on, (place.before.q_words / row_words) as u32)
+        })
+    }
+
     pub(super) fn rows(&self, id: ValueId) -> u32 {
         match self.graph.values()[id.0 as usize].rows {
             Rows::Step => self.size.rows,

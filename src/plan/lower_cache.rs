@@ -107,6 +107,7 @@ impl<'a> Lowering<'a> {
         [table, gains]: [Buffer; 2],
     ) {
         let b = self.layout(key_value.k.b);
+        let (weight, w_first) = self.place(key_value.k.b);
         let mut params = latent_keys::Params {
             rows: write.rows,
             n_sequences: self.settings.n_sequences,
@@ -117,7 +118,7 @@ impl<'a> Lowering<'a> {
             latent_cols: arenas.latent_cols(),
             k_cols: arenas.k_cols,
             blocks: b.blocks(),
-            w_first: 0,
+            w_first,
             rotary_dim: write.rotary_dim,
             interleaved: write.interleaved,
             has_norm: write.has_norm,
@@ -142,7 +143,7 @@ impl<'a> Lowering<'a> {
             (7, of_keys),
             (8, Buffer::LatentKeys),
         ];
-        self.call_weight(Call::LatentKeys(form, params), key_value.k.b, 0, &rest);
+        self.call_weight(Call::LatentKeys(form, params), weight, 0, &rest);
     }
 
     /// The attention; over two arenas as records of both, which the product behind it or a call merges.
@@ -215,6 +216,7 @@ impl<'a> Lowering<'a> {
         self.call_at(Call::AttentionLatent(form, over_latents), &inputs, &rest);
 
         let b = self.layout(key_value.v.b);
+        let (weight, w_first) = self.place(key_value.v.b);
         let mut values = latent_values::Params {
             rows,
             n_heads: params.n_heads,
@@ -222,6 +224,7 @@ impl<'a> Lowering<'a> {
             head_dim,
             v_cols: arenas.v_cols,
             blocks: b.blocks(),
+            w_first,
             n_splits: params.n_splits,
             n_records: params.n_splits + 1,
             ..Default::default()
@@ -232,7 +235,7 @@ impl<'a> Lowering<'a> {
         }
         let rest = [(3, Buffer::LatentSums), (4, bias), (7, Buffer::Records)];
         let call = Call::LatentValues(b.dtype, values);
-        self.call_weight(call, key_value.v.b, 0, &rest);
+        self.call_weight(call, weight, 0, &rest);
 
         if self.records(at, layer).is_none() {
             let merge = attention_merge::Params {

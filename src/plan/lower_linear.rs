@@ -192,7 +192,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The second factors that are `wanted`, for rows on the low-rank branch.
+    /// The second factors that are `wanted`, for rows on the low-rank branch: a call for each run of stacked ones.
     fn expand(
         &mut self,
         product: &Product,
@@ -200,54 +200,58 @@ impl Lowering<'_> {
         factors: &[Option<Factors>],
         wanted: &[bool],
     ) {
-        let low_cols = product.params.low_cols;
-        let (mut y_first, mut x_first) = (0, 0);
-        for ((part, factors), &is_wanted) in parts.iter().zip(factors).zip(wanted) {
-            if let Some(Factors { b, d }) = *factors {
-                let (layout, rank) = (self.layout(b), self.layout(d).rows);
-                if !is_wanted {
-                    x_first += rank;
-                    y_first += layout.rows;
-                    continue;
-                }
-                let is_gated = product.form.output == Output::Gated;
-                let (outs, made) = match is_gated {
-                    true => (2 * layout.rows, layout.rows),
-                    false => (layout.rows, layout.rows),
-                };
-                let params = linear::Params {
-                    cols: rank,
-                    blocks: layout.blocks(),
-                    outs,
-                    y_first,
-                    x_first,
-                    x_cols: low_cols,
-                    branches: LOW,
-                    low_cols: 0,
-                    ..product.params
-                };
-                let form = Form {
+        let is_gated = product.form.output == Output::Gated;
+        let (mut at, mut y_first, mut x_first) = (0, 0, 0);
+        while at < parts.len() {
+            let Some(Factors { b, .. }) = factors[at] else {
+                y_first += self.layout(parts[at].weight).rows;
+                at += 1;
+                continue;
+            };
+            let is_on_b = |factors: &Option<Factors>| {
+                let place = factors.and_then(|factors| self.layout(factors.b).stacked);
+                place.is_some_and(|place| place.on == b)
+            };
+            let n_next = factors[at + 1..].iter().take_while(|f| is_on_b(f)).count();
+            let end = at + 1 + n_next;
+            // What is not wanted stands behind what is.
+            let n_wanted = wanted[at..end].iter().filter(|&&wanted| wanted).count() as u32;
+            let (layout, next) = (self.layout(b), factors[end - 1].map(|last| last.b));
+            let next_rows = next.map_or(0, |next| self.layout(next).rows);
+            let params = linear::Params {
+                cols: layout.cols,
+                blocks: layout.blocks(),
+                outs: layout.rows + n_wanted.saturating_sub(1) * next_rows,
+                y_first,
+                x_first,
+                x_cols: product.params.low_cols,
+                branches: LOW,
+                low_cols: 0,
+                ..product.params
+            };
+            let mut expansion = Product {
+                form: Form {
                     dtype: layout.dtype,
                     input: Input::Latents,
                     output: product.form.output,
                     arm: Arm::Some,
-                };
-                let expansion = Product {
-                    form,
-                    params,
-                    x: Buffer::Latents,
-                    gains: None,
-                    ..*product
-                };
-                self.product(&expansion, b, 0, part.bias);
-                if is_gated {
-                    return; // Both parts at once.
-                }
-                x_first += rank;
-                y_first += made;
-            } else {
-                y_first += self.layout(part.weight).rows;
+                },
+                params,
+                x: Buffer::Latents,
+                gains: None,
+                ..*product
+            };
+            if n_wanted > 1 && !is_gated {
+                expansion.form.arm = Arm::Parts;
+                expansion.params.first_outs = layout.rows;
+                expansion.params.next_outs = next_rows;
             }
+            if n_wanted > 0 {
+                self.product(&expansion, b, 0, parts[at].bias);
+            }
+            x_first += layout.cols * (end - at) as u32;
+            y_first += layout.rows + n_next as u32 * next_rows;
+            at = end;
         }
     }
 

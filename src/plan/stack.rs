@@ -2,12 +2,12 @@
 
 use super::MAX_BINDING;
 use super::memory::{Stacked, WeightLayout};
-use crate::graph::{Graph, Op, Projection, WeightId};
+use crate::graph::{Factors, Graph, Op, Projection, WeightId};
 use crate::tensor::quant::PackedRow;
 
 /// Stacks the projections of each [`Op::Linear`] that have one format, and their biases. Behind those
-/// that rows on the low-rank branch leave out come the factors that take their place; the second
-/// factors of a gate and what it is multiplied with are stacked as those are.
+/// that rows on the low-rank branch leave out come the factors that take their place. Second
+/// factors that are alike are stacked as their projections are.
 pub fn stack(graph: &Graph, layouts: &mut [WeightLayout]) {
     for node in graph.nodes() {
         let Op::Linear {
@@ -42,19 +42,49 @@ pub fn stack(graph: &Graph, layouts: &mut [WeightLayout]) {
             }
             first = next;
         }
-        let is_pair = parts.len() == 2 && layouts[parts[1].weight.0 as usize].stacked.is_some();
-        if is_pair
-            && let [Some(gate), Some(up)] = [factors(0), factors(1)]
-            && layouts[gate.b.0 as usize].cols == layouts[up.b.0 as usize].cols
-            && joins(layouts, [gate.b].into_iter(), up.b)
-        {
-            stack_run(layouts, [gate.b, up.b].into_iter());
+        let mut first = 0;
+        for next in 1..=parts.len() {
+            if next < parts.len() && is_alike(layouts, parts, factors, first, next) {
+                continue;
+            }
+            let seconds = (first..next).filter_map(factors).map(|low| low.b);
+            stack_run(layouts, seconds);
+            first = next;
         }
     }
 }
 
 fn ids(parts: &[Projection]) -> impl Iterator<Item = WeightId> + Clone {
     parts.iter().map(|part| part.weight)
+}
+
+/// Whether the second factor of projection `next` can be one product with those from `first` on: all read as many
+/// latents, and all but the first make as many outputs; there are at most three. So can the projections.
+fn is_alike(
+    layouts: &[WeightLayout],
+    parts: &[Projection],
+    factors: impl Fn(usize) -> Option<Factors>,
+    first: usize,
+    next: usize,
+) -> bool {
+    let layout = |id: WeightId| &layouts[id.0 as usize];
+    let head = |at: usize| {
+        let weight = parts[at].weight;
+        layout(weight).stacked.map_or(weight, |place| place.on)
+    };
+    let run: Option<Vec<WeightId>> = (first..next)
+        .map(|at| factors(at).map(|low| low.b))
+        .collect();
+    let (Some(run), Some(added)) = (run, factors(next).map(|low| low.b)) else {
+        return false;
+    };
+    run.len() < 3
+        && head(next) == head(first)
+        && layout(run[0]).cols == layout(added).cols
+        && run[1..]
+            .iter()
+            .all(|&b| layout(b).rows == layout(added).rows)
+        && joins(layouts, run.into_iter(), added)
 }
 
 /// Whether a matrix can lie behind those of a run in one pair of arrays.

@@ -129,7 +129,7 @@ fn products(
     if columns.is_empty() {
         return columns;
     }
-    let sides = x.len() / (p.rows as usize * cols);
+    let sides = sides(form, p);
     columns
         .par_chunks_exact_mut(rows.len())
         .with_min_len(TASK.div_ceil(rows.len() * cols))
@@ -138,7 +138,7 @@ fn products(
             || vec![0.0; cols],
             |w_row, (n, column)| {
                 w.row(form.dtype, outs.start + n, cols, w_row);
-                let side = if sides == 1 { 0 } else { n / p.half as usize };
+                let side = side_of(form, p, n);
                 for (y, r) in column.iter_mut().zip(rows) {
                     *y = dot(&x[(r * sides + side) * cols..][..cols], w_row);
                 }
@@ -147,16 +147,32 @@ fn products(
     columns
 }
 
+/// Inputs of a row, one for each of the weights that read their own.
+fn sides(form: Form, p: &Params) -> usize {
+    match (form.input, form.output) {
+        (Input::Latents, Output::Gated) => 2,
+        (Input::Latents, _) => p.n_parts() as usize,
+        _ => 1,
+    }
+}
+
+/// The one that row `n` of the weights takes.
+fn side_of(form: Form, p: &Params, n: usize) -> usize {
+    let [first, next, half] = [p.first_outs, p.next_outs, p.half].map(|n| n as usize);
+    match form.output {
+        _ if sides(form, p) == 1 => 0,
+        Output::Gated => n / half,
+        _ if n < first => 0,
+        _ => 1 + (n - first) / next,
+    }
+}
+
 /// `x` as the product sees it: `[rows, cols]`, or `[rows, 2, cols]` for a gate and its like with inputs of their own.
 fn read<'a>(form: Form, p: &Params, inputs: &Inputs<'a>) -> Cow<'a, [f32]> {
     let [rows, cols] = [p.rows, p.cols].map(|n| n as usize);
     match form.input {
         Input::Latents => {
-            let width = if form.output == Output::Gated {
-                2 * cols
-            } else {
-                cols
-            };
+            let width = cols * sides(form, p);
             let rows = inputs.x.chunks_exact(p.x_cols as usize).take(rows);
             let parts = rows.flat_map(|row| &row[p.x_first as usize..][..width]);
             parts.copied().collect::<Vec<f32>>().into()

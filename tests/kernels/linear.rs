@@ -189,6 +189,38 @@ fn rows_take_their_branch() {
         ),
         (DType::F32, Latents, Gated, Arm::Some, Call::MatVec, 4),
         (DType::F32, Latents, Gated, Arm::Some, Call::MatMul, 70),
+        (
+            DType::F32,
+            Latents,
+            Output::Plain,
+            Arm::Parts,
+            Call::MatVec,
+            4,
+        ),
+        (
+            DType::Q4_0,
+            Latents,
+            Output::Plain,
+            Arm::Parts,
+            Call::MatVec,
+            3,
+        ),
+        (
+            DType::F32,
+            Latents,
+            Output::Plain,
+            Arm::Parts,
+            Call::MatMul,
+            70,
+        ),
+        (
+            DType::Q4_0,
+            Latents,
+            Output::Plain,
+            Arm::Parts,
+            Call::MatMul,
+            9,
+        ),
         (DType::Q4_0, Norm, Gated, Arm::Split, Call::MatVec, 4),
         (DType::Q4_0, Input::Plain, Add, Arm::Split, Call::MatMul, 33),
         (DType::Q4_0, Latents, Add, Arm::Some, Call::MatMul, 9),
@@ -216,7 +248,15 @@ fn rows_take_their_branch() {
                 zeros,
                 ..routed(part(dtype, rows, 192, 34), arm)
             };
-            each(gpu, call, form, &p, &[]);
+            if arm != Arm::Parts {
+                each(gpu, call, form, &p, &[]);
+                continue;
+            }
+            // More outputs than a workgroup makes, three weights and two.
+            for (outs, next_outs) in [(334, 32), (206, 172), (34, 0)] {
+                let p = parts_of(p, outs, next_outs);
+                each(gpu, call, form, &p, &[]);
+            }
         }
     }
 }
@@ -226,10 +266,24 @@ pub(crate) fn routed(p: Params, arm: Arm) -> Params {
     let low_outs = if arm == Arm::Split { 20 } else { 0 };
     Params {
         x_first: 8,
-        x_cols: 2 * p.cols + 12,
+        x_cols: 3 * p.cols + 12,
         low_first: if arm == Arm::Split { p.outs } else { 0 },
         low_outs,
         low_cols: low_outs + 4,
+        ..p
+    }
+}
+
+/// Three weights side by side, or two where the first has as many outputs; or one.
+pub(crate) fn parts_of(p: Params, outs: u32, next_outs: u32) -> Params {
+    let n_next = if next_outs > 100 { 1 } else { 2 };
+    Params {
+        branches: 0b010,
+        zeros: 0,
+        outs,
+        y_cols: outs + 8,
+        first_outs: outs - n_next * next_outs,
+        next_outs,
         ..p
     }
 }

@@ -6,7 +6,7 @@ use deputy::tensor::DType;
 
 use crate::expect_caught;
 use crate::gpu::{Gpu, gpu};
-use crate::linear::{MakeCall, case, part, routed, widest};
+use crate::linear::{MakeCall, case, part, parts_of, routed, widest};
 
 #[test]
 fn a_wrong_matmul_of_integers_is_caught() {
@@ -404,6 +404,51 @@ fn a_wrong_branch_is_caught() {
             "tile - select(select(b, a, tile < b), 0u, tile < a)",
             "tile",
         ),
+        (
+            Call::MatVec,
+            Input::Latents,
+            Output::Plain,
+            Arm::Parts,
+            4,
+            "part * params.cols)",
+            "0u)",
+        ),
+        (
+            Call::MatVec,
+            Input::Latents,
+            Output::Plain,
+            Arm::Parts,
+            4,
+            "(part - 1u) * params.next_outs",
+            "0u",
+        ),
+        (
+            Call::MatVec,
+            Input::Latents,
+            Output::Plain,
+            Arm::Parts,
+            4,
+            "u32(row >= 2u * params.rows)",
+            "0u",
+        ),
+        (
+            Call::MatMul,
+            Input::Latents,
+            Output::Plain,
+            Arm::Parts,
+            33,
+            "arm.part * params.rows + min(row",
+            "min(row",
+        ),
+        (
+            Call::MatMul,
+            Input::Latents,
+            Output::Plain,
+            Arm::Parts,
+            33,
+            "tile % ((params.rows + n - 1u) / n)",
+            "tile",
+        ),
     ] {
         let form = Form {
             dtype: DType::F32,
@@ -424,6 +469,10 @@ fn a_wrong_branch_is_caught() {
                 0b100
             },
             ..routed(part(DType::F32, rows, 192, 34), arm)
+        };
+        let p = match arm {
+            Arm::Parts => parts_of(p, 334, 32),
+            _ => p,
         };
         caught(gpu, call, form, &p, from, to);
     }

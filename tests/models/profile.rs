@@ -2,11 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deputy::gpu::{Gpu, GpuOptions, State, Weights, adapters};
+use deputy::graph::RouterKind;
 use deputy::kernels::CacheType;
 use deputy::kernels::linear::Activations;
 use deputy::plan::{Settings, Size, lower};
 use deputy::{DeviceChoice, Error, WeightFormat};
 
+use crate::routed::{Factors, engine, routed};
 use crate::support::*;
 
 #[test]
@@ -40,6 +42,22 @@ fn a_profile_times_every_kernel_and_leaves_the_sequence_as_it_was() {
         assert_eq!(profiled.tokens(0), prompt);
         let after = logits_of_last(&mut fresh, &[70]);
         assert_eq!(logits_of_last(&mut profiled, &[70]), after);
+    }
+}
+
+/// To the six calls of a layer come the router's and those of the second factors: of queries, keys and values (one
+/// where their ranks are alike, or one of queries and one of the others), of o, of gate and up, and of down.
+#[test]
+fn a_routed_layer_takes_five_or_six_calls_more() {
+    for (name, n_calls) in [("qwen2", 11), ("qwen3", 12)] {
+        let model = routed(name, Factors::Quarter, RouterKind::Linear);
+        let engine = engine(&model, exact(DeviceChoice::Cpu));
+        let mut session = session(&engine, Default::default());
+        let plan = pollster::block_on(session.profile(&[40], 1)).unwrap().plan;
+        let of_layer = |label: &str| label.starts_with("layers.0.");
+        let calls = plan.dispatches.iter().filter(|call| of_layer(&call.label));
+        let kernels: Vec<&str> = calls.map(|call| call.call.kernel()).collect();
+        assert_eq!(kernels.len(), n_calls, "{name}: {kernels:?}");
     }
 }
 

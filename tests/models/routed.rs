@@ -60,6 +60,12 @@ pub(crate) fn routed(name: &str, kind: Factors, router: RouterKind) -> BTreeMap<
                 Factors::Exact if outs <= ins => (most, identity(most), w),
                 Factors::Exact => (most, w, identity(most)),
                 Factors::Quarter => {
+                    // In one model queries have the ranks of keys and values, so that all three are one product.
+                    let most = if name == "qwen2" && short == "q" {
+                        most / 2
+                    } else {
+                        most
+                    };
                     let rank = (most / 4).next_multiple_of(4);
                     let seed = (layer * 16 + i) as u64;
                     (

@@ -252,7 +252,11 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 low_outs,
                 low_cols,
                 extra_blocks,
-                pad0
+                first_outs,
+                next_outs,
+                pad0,
+                pad1,
+                pad2
             }),
         ),
         (
@@ -275,12 +279,20 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
         (
             "linear.Arm",
             (
-                ["n_rows", "outs", "blocks", "is_low", "first", "is_listed"]
-                    .iter()
-                    .zip((0..).step_by(4))
-                    .map(|(name, at)| ((*name).to_owned(), at))
-                    .collect(),
-                24,
+                [
+                    "n_rows",
+                    "outs",
+                    "blocks",
+                    "is_low",
+                    "first",
+                    "is_listed",
+                    "part",
+                ]
+                .iter()
+                .zip((0..).step_by(4))
+                .map(|(name, at)| ((*name).to_owned(), at))
+                .collect(),
+                28,
             ),
         ),
         (

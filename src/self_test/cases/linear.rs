@@ -8,14 +8,21 @@ use crate::reference::run_call;
 use crate::tensor::quant::padded_cols;
 
 pub(super) fn linear_case(form: Form, n_rows: u32, call: fn(Form, linear::Params) -> Call) -> Case {
-    let outs: u32 = if form.output == Output::Gated { 74 } else { 37 };
+    let is_parts = form.arm == Arm::Parts;
+    let outs: u32 = match form.output {
+        Output::Gated => 74,
+        _ if is_parts => 36,
+        _ => 37,
+    };
     let low_outs = if form.arm == Arm::Split { 12 } else { 0 };
     let params = linear::Params {
         x_first: 4,
-        x_cols: 2 * COLS + 4,
+        x_cols: 3 * COLS + 4,
         is_ffn: 1,
-        branches: 0b111,
-        zeros: 0b100,
+        branches: if is_parts { 0b010 } else { 0b111 },
+        zeros: if is_parts { 0 } else { 0b100 },
+        first_outs: if is_parts { 16 } else { 0 },
+        next_outs: if is_parts { 10 } else { 0 },
         low_first: if low_outs > 0 { outs } else { 0 },
         low_outs,
         low_cols: low_outs,
