@@ -18,8 +18,11 @@ fn matvec_lane(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let arm = arm_of_row(wg.z);
-    let group = (wg.x + wg.y * 65535u) * WG * OUTS;
-    if group >= arm.outs {
+    // The few outputs of low-rank rows are spread over the grid: each core takes a stretch of it.
+    let stride = select(1u, max(params.outs / max(arm.outs, WG * OUTS), 1u), arm.is_low);
+    let at = wg.x + wg.y * 65535u;
+    let group = at / stride * WG * OUTS;
+    if at % stride != 0u || group >= arm.outs {
         return; // Uniform: every invocation of the workgroup leaves.
     }
     make_outs(lid, wg.z, arm, group + lid * OUTS);

@@ -16,7 +16,7 @@ fn first_of(part: u32) -> u32 {
 
 fn arm_of_part(part: u32, n_rows: u32, first: u32, is_listed: bool) -> Arm {
     let outs = select(params.next_outs, params.first_outs, part == 0u);
-    return Arm(n_rows, select(0u, outs, n_rows > 0u), params.blocks, true, first, is_listed, part);
+    return Arm(n_rows, select(0u, outs, n_rows > 0u), params.blocks, false, first, is_listed, part);
 }
 
 // A row by itself.

@@ -242,11 +242,17 @@ fn rows_take_their_branch() {
             if arm == Arm::Split && branches & 0b010 == 0 {
                 continue;
             }
+            // Some kernels spread a few outputs over the workgroups of many.
+            let outs = if arm == Arm::Split && rows < 5 {
+                600
+            } else {
+                34
+            };
             let p = Params {
                 is_ffn,
                 branches,
                 zeros,
-                ..routed(part(dtype, rows, 192, 34), arm)
+                ..routed(part(dtype, rows, 192, outs), arm)
             };
             if arm != Arm::Parts {
                 each(gpu, call, form, &p, &[]);
@@ -263,7 +269,11 @@ fn rows_take_their_branch() {
 
 /// With what a product in a routed layer has besides.
 pub(crate) fn routed(p: Params, arm: Arm) -> Params {
-    let low_outs = if arm == Arm::Split { 20 } else { 0 };
+    let low_outs = match arm {
+        Arm::Split if p.outs > 500 => 200,
+        Arm::Split => 20,
+        _ => 0,
+    };
     Params {
         x_first: 8,
         x_cols: 3 * p.cols + 12,
