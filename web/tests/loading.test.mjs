@@ -296,6 +296,9 @@ test("memory stays small while a model is loaded", async () => {
   assert.ok(info.wasmBytes < 24 << 20, `${info.wasmBytes} bytes`);
 });
 
+/** What ten loads may leave behind: less than 2 MiB each. */
+const STRETCH_BYTES = 10 * (2 << 20);
+
 test("twenty loads and unloads leave nothing behind", async (t) => {
   await fresh();
   const rounds = (n) =>
@@ -306,15 +309,19 @@ test("twenty loads and unloads leave nothing behind", async (t) => {
       }
     }, [site.url + SMALL, n]);
   await rounds(2);
-  const before = memory();
-  assert.ok(before > 50 << 20, `${before} bytes are no browser`);
-  await rounds(20);
-  const grown = memory() - before;
-  t.diagnostic(`${Math.round(grown / 1024)} KiB more after 20 rounds`);
+  assert.ok(memory() > 50 << 20, `${memory()} bytes are no browser`);
+  // What is left behind grows in every stretch; a browser takes and gives back some tens of MiB at any time.
+  const grown = [];
+  while (grown.length < 2 || (grown.length < 4 && Math.min(...grown) >= STRETCH_BYTES)) {
+    const before = memory();
+    await rounds(10);
+    grown.push(memory() - before);
+  }
+  t.diagnostic(`${grown.map((bytes) => Math.round(bytes / 1024)).join(", ")} KiB more after ten rounds each`);
   // A worker that was ended takes a moment to go.
   for (let i = 0; i < 50 && page.workers().length > 0; i++) await page.waitForTimeout(100);
   assert.equal(page.workers().length, 0);
-  assert.ok(grown < 20 * (2 << 20), `${grown} bytes more after 20 rounds`);
+  assert.ok(Math.min(...grown) < STRETCH_BYTES, `${grown} bytes more after ten rounds each`);
 });
 
 /** Bytes that the browser's processes have to themselves. */
