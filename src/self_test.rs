@@ -186,6 +186,14 @@ fn values(call: &Call, outputs: &[Vec<u32>]) -> Vec<f64> {
             })
             .collect();
     }
+    if let Call::MatVec(..) | Call::MatMul(..) = call {
+        // The products, and the latents that a split one makes.
+        return outputs
+            .iter()
+            .flatten()
+            .map(|&bits| f64::from(f32::from_bits(bits)))
+            .collect();
+    }
     let stored = match call {
         Call::CacheWrite(form, p) => vec![(form.cache, p.head_dim); outputs.len() - 1],
         Call::CacheCopy(form, p) => {
@@ -267,6 +275,21 @@ mod tests {
                     "{:?}: a word less at binding {}",
                     case.call,
                     short[i].0
+                );
+            }
+        }
+    }
+
+    /// Else a kernel that writes nothing would pass, or one that is right fail.
+    #[test]
+    fn every_output_has_something_to_compare() {
+        for case in cases::all() {
+            for (i, output) in expected(&case).iter().enumerate() {
+                let is_scores = i == 1 && matches!(case.call, Call::Sample(_));
+                assert!(
+                    is_scores || output.iter().any(|&word| word != 0),
+                    "{:?}: output {i}",
+                    case.call
                 );
             }
         }

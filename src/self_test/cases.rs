@@ -59,7 +59,8 @@ pub(super) fn all() -> Vec<Case> {
         cases.push(latent_keys_case(dtype));
         cases.push(latent_values_case(dtype));
         for form in forms(dtype) {
-            cases.push(linear_case(form, 2, Call::MatVec));
+            // As many as it takes for one on each branch, and padding.
+            cases.push(linear_case(form, 4, Call::MatVec));
         }
         let form = Form::plain(dtype);
         cases.push(linear_case(form, 33, Call::MatMul));
