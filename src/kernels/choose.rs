@@ -136,7 +136,11 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
             ),
             Call::MatVec(form, _) => {
                 let (part, choices) = if software {
-                    (x_block_part(capabilities), MATVEC_LANE)
+                    let choices = match (form.input, form.output) {
+                        (Input::Latents, Output::Gated) => MATVEC_LANE_PAIR,
+                        _ => MATVEC_LANE,
+                    };
+                    (x_block_part(capabilities), choices)
                 } else {
                     (reduce_part(capabilities), MATVEC)
                 };
@@ -289,6 +293,9 @@ const MATVEC_LANE: Choices = &[
     &[("WG", 32), ("OUTS", 8)],
     &[("WG", 16), ("OUTS", 4)],
 ];
+
+/// With two inputs a row, each of which serves half of the outputs.
+const MATVEC_LANE_PAIR: Choices = &[&[("WG", 16), ("OUTS", 16)]];
 
 const MATMUL: Choices = &[&[("WG", 256), ("ROWS", 64)], &[("WG", 128), ("ROWS", 32)]];
 
