@@ -6,6 +6,7 @@
 
 use std::env;
 use std::error::Error;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use deputy::gpu::Tuning;
@@ -27,7 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = args
         .next()
         .ok_or("usage: cargo bench --bench routes -- MODEL [STEPS]")?;
-    let n_steps: usize = args.next().map_or(Ok(100), |text| text.parse())?;
+    let n_steps = match args.next() {
+        Some(text) => text
+            .parse::<NonZeroU32>()
+            .map_err(|error| format!("STEPS {text:?}: {error}"))?
+            .get(),
+        None => 100,
+    };
     let device: usize = env::var("DEPUTY_BENCH_DEVICE").map_or(Ok(0), |text| text.parse())?;
 
     let mut sessions = vec![];
@@ -44,11 +51,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut times = vec![vec![]; WAYS.len()];
     for i in 0..n_steps {
         for turn in 0..WAYS.len() {
+            let first = i as usize / 2;
             let way = match i % 2 {
-                0 => (i / 2 + turn) % WAYS.len(),
-                _ => (i / 2 + WAYS.len() - turn) % WAYS.len(),
+                0 => (first + turn) % WAYS.len(),
+                _ => (first + WAYS.len() - turn) % WAYS.len(),
             };
-            times[way].push(step(&mut sessions[way], 5 + i as u32)?);
+            times[way].push(step(&mut sessions[way], 5 + i)?);
         }
     }
 
@@ -75,12 +83,12 @@ async fn session(
     path: &str,
     device: usize,
     routes: Option<&str>,
-    n_steps: usize,
+    n_steps: u32,
 ) -> Result<Session, Box<dyn Error>> {
     let options = LoadOptions {
         device: DeviceChoice::Index(device),
         dense: routes.is_none(),
-        n_ctx: Some(N_PROMPT + 1 + n_steps as u32),
+        n_ctx: Some(N_PROMPT + 1 + n_steps),
         tuning: Tuning::Off,
         ..Default::default()
     };
