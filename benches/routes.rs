@@ -16,9 +16,13 @@ use deputy::{DeviceChoice, Engine, LoadOptions, Routes, Session, SessionOptions}
 const N_PROMPT: u32 = 16;
 
 /// The ways of a step: its name, without the sidecar or by these routes.
-const WAYS: [(&str, Option<&str>); 3] = [
+const WAYS: [(&str, Option<&str>); 4] = [
     ("dense", None),
     ("every token on the full branches", Some("full")),
+    (
+        "the same, which only the device knows",
+        Some("shares:0,0,0"),
+    ),
     ("shares", Some("shares:0.45,0.35,0.15")),
 ];
 

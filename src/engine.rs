@@ -346,6 +346,7 @@ pub fn footprint(model: &Model, layouts: &[WeightLayout], options: &LoadOptions)
         rows: MAX_ROWS,
         n_out: 1,
         sample: true,
+        all_full: false,
     };
     let slots = lower(&model.graph, layouts, &settings, size).slots;
     Footprint::new(&model.graph, layouts, &slots, &settings, size)

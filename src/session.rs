@@ -91,6 +91,8 @@ pub struct Session {
     routing: Vec<u32>,
     /// As `routing`, for drafts.
     draft_routing: Vec<u32>,
+    /// Whether what the device has of the two leaves every row on the full branches.
+    all_full: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -150,6 +152,7 @@ impl Engine {
                 options.n_sequences.max(1 + options.speculate).min(max_rows)
             },
             sample: true,
+            all_full: false,
         };
         let settings = self.settings(options.n_sequences);
         let layer = self
@@ -187,6 +190,7 @@ impl Engine {
             settings,
             routing: vec![],
             draft_routing: vec![],
+            all_full: false,
         };
         session.write_constants();
         if session.engine.model().graph.is_routed() {

@@ -37,6 +37,7 @@ fn size(rows: u32, n_out: u32) -> Size {
         rows,
         n_out,
         sample: n_out > 0,
+        all_full: false,
     }
 }
 

@@ -186,6 +186,7 @@ fn shaders(graph: &Graph, layouts: &[WeightLayout], settings: &Settings, gpu: &G
             rows,
             n_out: 1,
             sample: true,
+            all_full: false,
         };
         lower(graph, layouts, settings, size)
     });

@@ -11,6 +11,8 @@ pub(super) struct Fusion {
     feeds: Vec<Option<usize>>,
     /// Products that make a gate and what it is multiplied with.
     gates: Vec<bool>,
+    /// What only routers read.
+    for_routers: Vec<bool>,
 }
 
 impl Fusion {
@@ -31,7 +33,15 @@ impl Fusion {
             finish: vec![None; nodes.len()],
             feeds: vec![None; nodes.len()],
             gates: vec![false; nodes.len()],
+            for_routers: vec![false; nodes.len()],
         };
+        for (at, node) in nodes.iter().enumerate().rev() {
+            let readers = &readers[node.out.0 as usize];
+            let is_router = |&reader: &usize| {
+                matches!(nodes[reader].op, Op::Route { .. }) || fusion.for_routers[reader]
+            };
+            fusion.for_routers[at] = !readers.is_empty() && readers.iter().all(is_router);
+        }
         for (at, node) in nodes.iter().enumerate() {
             let Some(reader) = only_reader(node.out) else {
                 continue;
@@ -91,6 +101,11 @@ impl Fusion {
     /// Whether the product `at` makes a gate, whether or not it is fused to what uses it.
     pub(super) fn is_gated(&self, at: usize) -> bool {
         self.gates[at]
+    }
+
+    /// Whether `at` makes what routers decide by and nothing else.
+    pub(super) fn is_for_routers(&self, at: usize) -> bool {
+        self.for_routers[at]
     }
 
     /// The product that is the only reader of `at`, and may then do its work.

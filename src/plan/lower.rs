@@ -3,7 +3,7 @@
 use super::fuse::Fusion;
 use super::memory::assign_slots;
 use super::{Buffer, Dispatch, Part, Plan, Settings, Size, WeightLayout};
-use crate::graph::{Activation, Graph, Node, Op, Rows, ValueId, WeightId};
+use crate::graph::{Activation, Branches, Graph, Node, Op, Rows, ValueId, WeightId};
 use crate::kernels::linear::MATMUL_ROWS;
 use crate::kernels::{Call, add, embed, gated_act, gather_rows, rms_norm, route, sample};
 
@@ -49,7 +49,8 @@ impl<'a> Lowering<'a> {
     fn node(&mut self, at: usize) {
         let node: &'a Node = &self.graph.nodes()[at];
         let rows = self.rows(node.out);
-        if rows == 0 || self.fusion.is_inside(at) || self.is_inside_product(at) {
+        let is_elsewhere = self.fusion.is_inside(at) || self.is_inside_product(at);
+        if rows == 0 || is_elsewhere || self.size.all_full && self.fusion.is_for_routers(at) {
             return;
         }
         self.label = &node.label;
@@ -72,7 +73,7 @@ impl<'a> Lowering<'a> {
                 ref branches,
                 flat,
                 ..
-            } => self.linear(at, parts, branches.as_ref(), flat),
+            } => self.linear(at, parts, self.branches(branches), flat),
             Op::Route {
                 layer,
                 x,
@@ -177,10 +178,18 @@ impl<'a> Lowering<'a> {
         };
         let product = &self.graph.nodes()[product];
         // Factors take the normed values themselves.
-        let is_dense = matches!(product.op, Op::Linear { branches: None, .. });
+        let is_dense = match &product.op {
+            Op::Linear { branches, .. } => self.branches(branches).is_none(),
+            _ => false,
+        };
         let few = self.rows(node.out) < MATMUL_ROWS;
         let is_norm = matches!(node.op, Op::RmsNorm { .. });
         is_norm && (few || is_dense && self.takes_integers(product))
+    }
+
+    /// What rows may take in the place of a product's weights, in a step where any may.
+    fn branches<'b>(&self, branches: &'b Option<Branches>) -> Option<&'b Branches> {
+        branches.as_ref().filter(|_| !self.size.all_full)
     }
 
     pub(super) fn layout(&self, id: WeightId) -> &'a WeightLayout {

@@ -38,6 +38,9 @@ pub struct Size {
     pub n_out: u32,
     /// Whether a token is drawn from each row of logits.
     pub sample: bool,
+    /// Whether the host knows that every row takes the full branches of every layer. Then neither routers nor
+    /// low-rank factors are computed; which branches were taken is noted all the same.
+    pub all_full: bool,
 }
 
 /// What a session fixes for all its plans.

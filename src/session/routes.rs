@@ -5,8 +5,8 @@ use std::str::FromStr;
 use super::Session;
 use crate::branch::Effort;
 use crate::error::Error;
-use crate::graph::{Graph, Op};
-use crate::kernels::route::{self, BY_LIST, BY_ROUTER, BY_SHARES, Settings};
+use crate::graph::{ALL_FULL, Graph, Op};
+use crate::kernels::route::{self, BY_LIST, BY_ROUTER, BY_SHARES, SETTINGS_WORDS, Settings};
 use crate::plan::Buffer;
 
 /// A branch of a layer's attention or FFN. An attention is never skipped: every token owns keys and values.
@@ -85,8 +85,13 @@ impl Routes {
                     Routes::Effort(effort) => *effort,
                     _ => table.default_effort(),
                 };
-                settings.mode = BY_ROUTER;
-                [settings.attention_offset, settings.ffn_offset] = table.offsets(effort)?;
+                let offsets = table.offsets(effort)?;
+                if offsets == [ALL_FULL; 2] {
+                    settings.mode = BY_LIST;
+                } else {
+                    settings.mode = BY_ROUTER;
+                    [settings.attention_offset, settings.ffn_offset] = offsets;
+                }
             }
             Routes::All(branches) => {
                 settings.mode = BY_LIST;
@@ -225,10 +230,16 @@ impl Session {
         routes.words(graph.cache_dims().len(), &branches.effort)
     }
 
+    /// Whether every row of the next steps takes the full branches, whatever a router would say.
+    pub fn is_all_full(&self) -> bool {
+        self.all_full
+    }
+
     pub(super) fn write_routing(&mut self) {
         if !self.routing.is_empty() {
             let bytes = bytemuck::cast_slice(&self.routing);
             self.state.write(Buffer::Routing, 0, bytes);
+            self.all_full = all_full(&self.routing);
         }
     }
 
@@ -236,6 +247,7 @@ impl Session {
     pub(super) fn write_draft_routing(&mut self) {
         let bytes = bytemuck::cast_slice(&self.draft_routing);
         self.state.write(Buffer::Routing, 0, bytes);
+        self.all_full = all_full(&self.draft_routing);
     }
 
     /// What the cached tokens of a sequence took; `None` for a model without routers.
@@ -360,4 +372,11 @@ pub fn layer_costs(graph: &Graph) -> Vec<LayerCosts> {
         }
     }
     costs
+}
+
+/// Whether the words that the device reads list the full branches for each layer.
+fn all_full(words: &[u32]) -> bool {
+    const FULL: u32 = Branch::Full as u32 | (Branch::Full as u32) << 2;
+    let (settings, layers) = words.split_at(SETTINGS_WORDS as usize);
+    settings[0] == BY_LIST && layers.iter().all(|&branches| branches == FULL)
 }

@@ -158,6 +158,7 @@ impl Session {
             rows: bucket as u32,
             n_out: n_out as u32,
             sample: sample && n_out > 0,
+            all_full: self.all_full,
         };
         let (engine, settings) = (&self.engine, &self.settings);
         let make = || {
@@ -199,6 +200,7 @@ impl Session {
                 rows: 0,
                 n_out: 0,
                 sample: false,
+                all_full: false,
             },
             dispatches: vec![],
             slots: vec![],

@@ -146,6 +146,7 @@ impl Session {
             rows: bucket as u32,
             n_out: 0,
             sample: false,
+            all_full: false,
         };
         let engine = &self.engine;
         lower(&engine.model().graph, engine.layouts(), &settings, size)

@@ -105,6 +105,7 @@ fn size(rows: u32) -> Size {
         rows,
         n_out: 1,
         sample: true,
+        all_full: false,
     }
 }
 

@@ -113,6 +113,7 @@ fn more_dispatches_than_a_query_set_holds_are_timed() {
             rows: 1,
             n_out: 1,
             sample: true,
+            all_full: false,
         };
         let mut plan = lower(&model.graph, &layouts, &settings, size);
         let mut state = State::new(

@@ -3,6 +3,9 @@
 use std::ops::ControlFlow;
 
 use deputy::graph::{CacheMode, RouterKind};
+use deputy::kernels::Call;
+use deputy::kernels::linear::MATMUL_ROWS;
+use deputy::plan::{Size, lower};
 use deputy::sampler::SamplerParams;
 use deputy::{
     Branch, DeviceChoice, Engine, GenerateOptions, Generation, LayerBranches, LoadOptions, Routes,
@@ -57,25 +60,80 @@ fn taken(session: &mut Session) -> deputy::TakenRoutes {
 
 const ROW_SIZES: [u32; 3] = [1, 4, 256];
 
-/// DEPUTY.md, 1.
+const ROUTERS: [RouterKind; 2] = [RouterKind::Linear, RouterKind::Mlp { width: 8 }];
+
+/// Shares that leave every token on the full branches, which only the device finds out.
+const NONE_LOW: Routes = Routes::Shares {
+    attention_low: 0.0,
+    ffn_low: 0.0,
+    ffn_skipped: 0.0,
+    seed: 0,
+};
+
+/// DEPUTY.md, 1; whether the host knows beforehand that all are full, or the device finds it out.
 #[test]
 fn all_full_is_the_plain_engine_bit_for_bit() {
     for device in devices() {
         for (i, name) in architectures().into_iter().enumerate() {
             let (ids, _) = expected(&fixtures().join(name));
             let plain = plain(name, device.clone());
+            let router = ROUTERS[i % ROUTERS.len()];
             let routed = engine(
-                &routed(name, Factors::Quarter, RouterKind::Linear),
+                &routed(name, Factors::Quarter, router),
                 exact_in_turn(i, device.clone()),
             );
             for max_rows in ROW_SIZES {
                 let want = logits(&mut all_logits(&plain, max_rows), &ids);
-                let got = logits(&mut with_routes(&routed, max_rows, &Routes::FULL), &ids);
-                assert!(
-                    want == got,
-                    "{name} in pieces of {max_rows} on {}",
-                    plain.device()
-                );
+                for routes in [Routes::FULL, Routes::Effort(1.0), NONE_LOW] {
+                    let mut session = with_routes(&routed, max_rows, &routes);
+                    assert_eq!(session.is_all_full(), routes != NONE_LOW);
+                    let got = logits(&mut session, &ids);
+                    assert!(
+                        want == got,
+                        "{name} in pieces of {max_rows} on {}, {routes:?}",
+                        plain.device()
+                    );
+                    let taken = taken(&mut session);
+                    let shares = [taken.attention_low, taken.ffn_low, taken.ffn_skipped];
+                    assert_eq!((shares, taken.compute), ([0.0; 3], 1.0));
+                }
+            }
+        }
+    }
+}
+
+/// What is left of the routers is a call a layer that notes the branches, and one more that lists many rows.
+#[test]
+fn all_full_computes_no_routers_and_no_factors() {
+    for name in architectures() {
+        let plain = plain(name, DeviceChoice::Cpu);
+        for router in ROUTERS {
+            let model = routed(name, Factors::Quarter, router);
+            let routed = engine(&model, exact(DeviceChoice::Cpu));
+            for rows in ROW_SIZES {
+                let calls = |engine: &Engine| -> Vec<Call> {
+                    let size = Size {
+                        rows,
+                        n_out: 1,
+                        sample: true,
+                        all_full: true,
+                    };
+                    let settings = deputy::plan::Settings {
+                        arenas: vec![],
+                        ..engine.settings(1)
+                    };
+                    let graph = &engine.model().graph;
+                    let plan = lower(graph, engine.layouts(), &settings, size);
+                    plan.dispatches.into_iter().map(|d| d.call).collect()
+                };
+                let want = calls(&plain);
+                let (notes, rest): (Vec<Call>, Vec<Call>) = calls(&routed)
+                    .into_iter()
+                    .partition(|call| matches!(call, Call::Route(_) | Call::PlaceRows(_)));
+                let n_layers = routed.config().n_layers as usize;
+                let calls_a_layer = if rows < MATMUL_ROWS { 1 } else { 2 };
+                assert_eq!(notes.len(), calls_a_layer * n_layers, "{name}, {rows} rows");
+                assert_eq!(rest, want, "{name}, {rows} rows");
             }
         }
     }

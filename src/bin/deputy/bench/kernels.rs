@@ -30,7 +30,7 @@ struct Group {
 /// Profiles the step that appends `tokens` to what the session holds.
 pub(super) async fn profile(
     session: &mut Session,
-    step: &Step<'_>,
+    step: &Step,
     name: String,
     tokens: &[u32],
     n_runs: u32,

@@ -109,9 +109,10 @@ pub(crate) async fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     if args.n_gen > 0 {
         tests.push(decode(&mut session, args, global).await?);
     }
+    let n_dispatches = step(&session, global, 1, 0).plan().dispatches.len();
     drop(session);
     let commit = args.commit.clone();
-    let report = Report::new(&engine, global, commit, cold, tests, profiles).await?;
+    let report = Report::new(&engine, global, commit, n_dispatches, cold, tests, profiles).await?;
     match args.output {
         _ if global.json => output::print_json(&report.json()),
         Format::Json => output::print_json(&report.json()),
@@ -171,7 +172,7 @@ async fn prefill(session: &mut Session, args: &Args, global: &Global) -> Result<
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let step = step(session.engine(), global, args.n_prompt, args.depth);
+    let step = step(session, global, args.n_prompt, args.depth);
     let whole = step.work(&step.plan().dispatches.iter().collect::<Vec<_>>());
     let n = u64::from(args.n_prompt);
     Ok(Test {
@@ -214,7 +215,7 @@ async fn decode(session: &mut Session, args: &Args, global: &Global) -> Result<T
     }
     bar.finish_and_clear();
     // The token in the middle stands for all.
-    let step = step(session.engine(), global, 1, args.depth + args.n_gen / 2);
+    let step = step(session, global, 1, args.depth + args.n_gen / 2);
     Ok(Test {
         name: name("tg", args.n_gen, args.depth),
         kind: Kind::Decode,
@@ -237,17 +238,18 @@ async fn profile(
         .iter()
         .map(|&(_, id)| id)
         .collect();
-    let step = step(&engine, global, n_rows, args.depth);
+    let step = step(session, global, n_rows, args.depth);
     let name = name(kind, n_rows, args.depth);
     kernels::profile(session, &step, name, &ids, args.repeat).await
 }
 
-fn step<'a>(engine: &'a Engine, global: &Global, n_rows: u32, depth: u32) -> Step<'a> {
+fn step(session: &Session, global: &Global, n_rows: u32, depth: u32) -> Step {
     Step {
-        engine,
+        engine: session.engine().clone(),
         cache: global.kv,
         n_rows,
         depth,
+        all_full: session.is_all_full(),
     }
 }
 

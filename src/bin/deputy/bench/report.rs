@@ -4,7 +4,7 @@ use deputy::Engine;
 use serde_json::{Value, json};
 
 use super::kernels::Breakdown;
-use super::{Cold, Kind, Test, step};
+use super::{Cold, Kind, Test};
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::{model, output};
@@ -33,6 +33,7 @@ impl Report {
         engine: &Engine,
         global: &Global,
         commit: Option<String>,
+        n_dispatches: usize,
         cold: Cold,
         tests: Vec<Test>,
         profiles: Vec<Breakdown>,
@@ -53,7 +54,7 @@ impl Report {
                 .map(|layout| u64::from(layout.rows) * u64::from(layout.cols))
                 .sum(),
             copy_bandwidth: engine.copy_bandwidth().await?,
-            n_dispatches: step(engine, global, 1, 0).plan().dispatches.len(),
+            n_dispatches,
             peak_memory,
             cold,
             tests,

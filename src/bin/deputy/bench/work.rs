@@ -17,14 +17,16 @@ pub(super) struct Work {
 }
 
 /// `n_rows` tokens of one sequence behind `depth` others.
-pub(super) struct Step<'a> {
-    pub(super) engine: &'a Engine,
+pub(super) struct Step {
+    pub(super) engine: Engine,
     pub(super) cache: CacheType,
     pub(super) n_rows: u32,
     pub(super) depth: u32,
+    /// Whether every row takes the full branches.
+    pub(super) all_full: bool,
 }
 
-impl Step<'_> {
+impl Step {
     /// One plan for all rows, however many, that computes the last one's logits.
     pub(super) fn plan(&self) -> Plan {
         let settings = self.engine.settings(1);
@@ -32,8 +34,9 @@ impl Step<'_> {
             rows: self.n_rows,
             n_out: 1,
             sample: true,
+            all_full: self.all_full,
         };
-        let engine = self.engine;
+        let engine = &self.engine;
         lower(&engine.model().graph, engine.layouts(), &settings, size)
     }
 
