@@ -3,14 +3,16 @@
 // As matvec.wgsl, for devices on which an invocation is a lane of a CPU's vector register: a barrier
 // stops a whole loop there, and reading memory is a loop over the lanes. Each invocation makes OUTS
 // neighbouring outputs by itself, so that what it reads of x serves them all.
-// With G = ceil(outs / (WG * OUTS)): dispatch (min(G, 65535), ceil(G / 65535), rows). OUTS is an even number up to 16.
+// With G = ceil(outs / (WG * OUTS)): dispatch (min(G, 65535), ceil(G / 65535), rows). OUTS is an even number up to 8, with two sides up to 16.
 // Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 16u;
 override OUTS: u32 = 8u;
 
-const MAX_OUTS: u32 = 16u;
+// OUTS unless told otherwise: Mesa unrolls a loop as long as the array that it indexes, and what is not unrolled goes to
+// memory.
+const MAX_OUTS: u32 = 8u * SIDES;
 
 @compute @workgroup_size(WG)
 fn matvec_lane(

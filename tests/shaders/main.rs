@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use deputy::kernels::{Shader, every_shader};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{Module, ShaderStage};
+use naga::{Expression, Literal, Module, ShaderStage};
 
 #[test]
 fn every_shader_is_valid_and_named_after_its_file() {
@@ -72,22 +72,34 @@ fn every_shader_has_an_override() {
     }
 }
 
-/// `override OUTS` counts into an array of `MAX_OUTS`: nothing checks such an index.
+/// `override OUTS` counts into an array of `MAX_OUTS`: nothing checks such an index. Kernels for software adapters fill
+/// it: a loop shorter than the array that it indexes is not unrolled by Mesa, and takes a quarter longer.
 #[test]
 fn constants_stay_within_their_arrays() {
     let mut n_checked = 0;
     for shader in every_shader() {
+        let (module, _) = parse(&shader, &shader.source());
         for &(name, value) in &shader.constants {
-            let declaration = format!("const MAX_{name}: u32 = ");
-            if let Some((_, rest)) = shader.source().split_once(&declaration) {
-                let most = rest.split('u').next().expect("split gives one");
-                let most: u32 = most.parse().expect("a number");
+            if let Some(most) = constant(&module, &format!("MAX_{name}")) {
                 assert!(value <= most, "{}: {name} {value} of {most}", shader.label);
+                if shader.kernel.ends_with("_lane") && name == "OUTS" {
+                    assert_eq!(value, most, "{}", shader.label);
+                }
                 n_checked += 1;
             }
         }
     }
     assert!(n_checked > 0);
+}
+
+/// The value of a module's constant.
+fn constant(module: &Module, name: &str) -> Option<u32> {
+    let mut constants = module.constants.iter().map(|(_, constant)| constant);
+    let found = constants.find(|constant| constant.name.as_deref() == Some(name))?;
+    match module.global_expressions[found.init] {
+        Expression::Literal(Literal::U32(value)) => Some(value),
+        ref other => panic!("{name} is {other:?}"),
+    }
 }
 
 #[test]
