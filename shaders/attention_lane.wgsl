@@ -3,9 +3,8 @@
 // splits.
 //
 // One workgroup of eight invocations a row, split and up to 4 query heads that share a key/value head.
-// It takes eight keys at a time: an invocation a key for the scores, which needs no sum over
-// invocations, and an invocation a quad for the values, which needs none either; between the two the
-// eight share their weights. HEADS at most 4, QUADS at most 32; everything else stays in registers.
+// It takes eight keys at a time, an invocation a key with its value. Each has a softmax and results of its own, over its
+// eighth of the keys, so that nothing is shared before the last key. HEADS at most 4, QUADS at most 32.
 // Dispatch (n_kv_heads * ceil(n_heads / n_kv_heads / HEADS), n_splits, rows).
 // Joins: lib/rows.wgsl, lib/attention.wgsl, lib/keys_*.wgsl, lib/cache_*.wgsl, lib/share*.wgsl.
 // Host side: src/kernels/attention.rs. CPU twin: src/reference/attention.rs.
@@ -44,50 +43,61 @@ fn attention_lane(
     let kv_stride = params.n_kv_heads * QUADS;
     var most = vec4(LEAST);
     var sum = vec4(0.0);
-    var total_0: mat4x4<f32>;
-    var total_1: mat4x4<f32>;
-    var total_2: mat4x4<f32>;
-    var total_3: mat4x4<f32>;
+    var total_0: array<mat4x4<f32>, 8>;
+    var total_1: array<mat4x4<f32>, 8>;
+    var total_2: array<mat4x4<f32>, 8>;
+    var total_3: array<mat4x4<f32>, 8>;
     for (var tile = split.x; tile < split.y; tile += WG) {
         // Past the end the last key is read again, with no weight.
         let t = min(tile + lid, split.y - 1u);
         let at = kv_first + t * kv_stride;
-        var score = block_scores(at, 0u, queries_0);
+        // A lane that waits for memory holds up all behind it: here they wait together.
+        let near = f32(touch(at) & params.zero);
+        var score = near + block_scores(at, 0u, queries_0);
         if QUADS > 8u { score += block_scores(at, 8u, queries_1); }
         if QUADS > 16u { score += block_scores(at, 16u, queries_2); }
         if QUADS > 24u { score += block_scores(at, 24u, queries_3); }
         score = capped(score);
-        let new_most = max(most, greatest(share(lid, score)));
+        let new_most = max(most, score);
         let shrink = exp(most - new_most);
         let weight = select(vec4(0.0), exp(score - new_most), tile + lid < split.y);
         sum = sum * shrink + weight;
         most = new_most;
-        let weights = share(lid, weight);
-        let last_at = kv_first + (split.y - 1u) * kv_stride;
-        let v_at = kv_first + tile * kv_stride;
-        total_0 = shrunk(total_0, shrink) + block_values(lid, v_at, last_at, 0u, weights);
-        if QUADS > 8u { total_1 = shrunk(total_1, shrink) + block_values(lid, v_at, last_at, 8u, weights); }
-        if QUADS > 16u { total_2 = shrunk(total_2, shrink) + block_values(lid, v_at, last_at, 16u, weights); }
-        if QUADS > 24u { total_3 = shrunk(total_3, shrink) + block_values(lid, v_at, last_at, 24u, weights); }
+        total_0 = block_totals(total_0, shrink, at, 0u, weight);
+        if QUADS > 8u { total_1 = block_totals(total_1, shrink, at, 8u, weight); }
+        if QUADS > 16u { total_2 = block_totals(total_2, shrink, at, 16u, weight); }
+        if QUADS > 24u { total_3 = block_totals(total_3, shrink, at, 24u, weight); }
     }
 
-    let sums = added(share(lid, sum));
+    // What the eight have, shrunk to the greatest of their maxima.
+    let all_most = greatest(share(lid, most));
+    let shrink = exp(most - all_most);
+    let sums = added(share(lid, sum * shrink));
     // A row may have no keys: its result is zero.
-    let factor = select(1.0 / sums, vec4(0.0), split.z == 0u);
-    for (var i = 0u; i < HEADS; i += 1u) {
-        let first = y_at(wg.z, wg.y, head + i);
-        if i <= last {
-            if split.z > 0u || !has_records() {
-                store_quad(first, lid, total_0[i] * factor[i]);
-                if QUADS > 8u { store_quad(first, lid + 8u, total_1[i] * factor[i]); }
-                if QUADS > 16u { store_quad(first, lid + 16u, total_2[i] * factor[i]); }
-                if QUADS > 24u { store_quad(first, lid + 24u, total_3[i] * factor[i]); }
-            }
-            if has_records() && lid == 0u {
-                y[first + QUADS] = state(most[i], sums[i], split.z);
+    let factor = shrink * select(1.0 / sums, vec4(0.0), split.z == 0u);
+    if has_records() && lid == 0u {
+        for (var i = 0u; i < HEADS; i += 1u) {
+            if i <= last {
+                y[y_at(wg.z, wg.y, head + i) + QUADS] = state(all_most[i], sums[i], split.z);
             }
         }
     }
+    // Of a split without keys only its state is read.
+    let n_stored = select(0u, min(HEADS, last + 1u), split.z > 0u || !has_records());
+    let first = y_at(wg.z, wg.y, head);
+    store_block(lid, first, 0u, scaled(total_0, factor), n_stored);
+    if QUADS > 8u { store_block(lid, first, 8u, scaled(total_1, factor), n_stored); }
+    if QUADS > 16u { store_block(lid, first, 16u, scaled(total_2, factor), n_stored); }
+    if QUADS > 24u { store_block(lid, first, 24u, scaled(total_3, factor), n_stored); }
+}
+
+// Reads a word of every eight quads of a key and of its value.
+fn touch(at: u32) -> u32 {
+    var seen = 0u;
+    for (var quad = 0u; quad < QUADS; quad += 8u) {
+        seen |= key_word(at + quad) | value_word(at + quad);
+    }
+    return seen;
 }
 
 // Eight quads of the queries, scaled; of quads that a head does not have zeros. Each invocation
@@ -128,23 +138,60 @@ fn block_scores(at: u32, quad: u32, queries: array<mat4x4<f32>, 8>) -> vec4<f32>
     return scores;
 }
 
-// The invocation's quad of eight values from quad `at` on, the last at `last_at`, weighed and summed.
-fn block_values(lid: u32, at: u32, last_at: u32, quad: u32, weights: array<vec4<f32>, 8>) -> mat4x4<f32> {
-    let mine = min(quad + lid, QUADS - 1u);
-    let stride = params.n_kv_heads * QUADS;
-    return weighed(weights[0], value(at + mine))
-        + weighed(weights[1], value(min(at + stride, last_at) + mine))
-        + weighed(weights[2], value(min(at + 2u * stride, last_at) + mine))
-        + weighed(weights[3], value(min(at + 3u * stride, last_at) + mine))
-        + weighed(weights[4], value(min(at + 4u * stride, last_at) + mine))
-        + weighed(weights[5], value(min(at + 5u * stride, last_at) + mine))
-        + weighed(weights[6], value(min(at + 6u * stride, last_at) + mine))
-        + weighed(weights[7], value(min(at + 7u * stride, last_at) + mine));
+// What an invocation has of eight quads of the results, with its key's value from quad `at` on.
+fn block_totals(
+    totals: array<mat4x4<f32>, 8>,
+    shrink: vec4<f32>,
+    at: u32,
+    quad: u32,
+    weight: vec4<f32>,
+) -> array<mat4x4<f32>, 8> {
+    var quads: array<vec4<f32>, 8>;
+    if quad + 8u <= QUADS {
+        quads = value_block(at + quad);
+    } else {
+        if quad < QUADS { quads[0] = value(at + quad); }
+        if quad + 1u < QUADS { quads[1] = value(at + quad + 1u); }
+        if quad + 2u < QUADS { quads[2] = value(at + quad + 2u); }
+        if quad + 3u < QUADS { quads[3] = value(at + quad + 3u); }
+        if quad + 4u < QUADS { quads[4] = value(at + quad + 4u); }
+        if quad + 5u < QUADS { quads[5] = value(at + quad + 5u); }
+        if quad + 6u < QUADS { quads[6] = value(at + quad + 6u); }
+    }
+    return array(
+        shrunk(totals[0], shrink) + weighed(weight, quads[0]), shrunk(totals[1], shrink) + weighed(weight, quads[1]),
+        shrunk(totals[2], shrink) + weighed(weight, quads[2]), shrunk(totals[3], shrink) + weighed(weight, quads[3]),
+        shrunk(totals[4], shrink) + weighed(weight, quads[4]), shrunk(totals[5], shrink) + weighed(weight, quads[5]),
+        shrunk(totals[6], shrink) + weighed(weight, quads[6]), shrunk(totals[7], shrink) + weighed(weight, quads[7]),
+    );
 }
 
-fn store_quad(first: u32, quad: u32, result: vec4<f32>) {
-    if quad < QUADS {
-        y[first + quad] = result;
+fn scaled(totals: array<mat4x4<f32>, 8>, by: vec4<f32>) -> array<mat4x4<f32>, 8> {
+    return array(
+        shrunk(totals[0], by), shrunk(totals[1], by), shrunk(totals[2], by), shrunk(totals[3], by),
+        shrunk(totals[4], by), shrunk(totals[5], by), shrunk(totals[6], by), shrunk(totals[7], by),
+    );
+}
+
+// Adds up what the eight invocations have of eight quads, for `n` heads; each stores a quad of every head. The heads are
+// written out, since an array that is indexed by a variable goes to memory.
+fn store_block(lid: u32, first: u32, quad: u32, t: array<mat4x4<f32>, 8>, n: u32) {
+    let at = first + quad + lid;
+    let stride = y_at(0u, 0u, 1u);
+    let n_mine = select(0u, n, quad + lid < QUADS);
+    let a = own_sum(lid, array(t[0][0], t[1][0], t[2][0], t[3][0], t[4][0], t[5][0], t[6][0], t[7][0]));
+    if n_mine > 0u { y[at] = a; }
+    if HEADS > 1u {
+        let b = own_sum(lid, array(t[0][1], t[1][1], t[2][1], t[3][1], t[4][1], t[5][1], t[6][1], t[7][1]));
+        if n_mine > 1u { y[at + stride] = b; }
+    }
+    if HEADS > 2u {
+        let c = own_sum(lid, array(t[0][2], t[1][2], t[2][2], t[3][2], t[4][2], t[5][2], t[6][2], t[7][2]));
+        if n_mine > 2u { y[at + 2u * stride] = c; }
+    }
+    if HEADS > 3u {
+        let d = own_sum(lid, array(t[0][3], t[1][3], t[2][3], t[3][3], t[4][3], t[5][3], t[6][3], t[7][3]));
+        if n_mine > 3u { y[at + 3u * stride] = d; }
     }
 }
 

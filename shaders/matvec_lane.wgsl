@@ -4,7 +4,7 @@
 // stops a whole loop there, and reading memory is a loop over the lanes. Each invocation makes OUTS
 // neighbouring outputs by itself, so that what it reads of x serves them all.
 // With G = ceil(outs / (WG * OUTS)): dispatch (min(G, 65535), ceil(G / 65535), rows). OUTS is an even number up to 8, with two sides up to 16.
-// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/walk*.wgsl, lib/x_block*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 16u;
@@ -38,6 +38,8 @@ fn make_outs(lid: u32, row: u32, arm: Arm, first: u32) {
         weights[i] = weight_row(arm, first + i);
     }
     var sums: array<f32, MAX_OUTS>;
+    let lane = lid % 8u;
+    sums[0] = f32(walk(arm, first - lane * OUTS, 8u * OUTS, lane) & params.zero);
     for (var block = 0u; block < arm.blocks; block += 1u) {
         for (var side = 0u; side < SIDES; side += 1u) {
             let values = x_block(lid, row, side, block);

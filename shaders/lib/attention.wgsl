@@ -26,7 +26,7 @@ struct Params {
     latent_cols: u32,
     v_first: u32,
     v_cols: u32,
-    pad0: u32,
+    zero: u32, // 0, which no compiler can know.
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -15,3 +15,8 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
         key(at + 4u), key(at + 5u), key(at + 6u), key(at + 7u),
     );
 }
+
+// A word of a quad, as it lies there.
+fn key_word(at: u32) -> u32 {
+    return k[at].x;
+}

@@ -20,3 +20,8 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
         unpack_quad(c.xy), unpack_quad(c.zw), unpack_quad(d.xy), unpack_quad(d.zw),
     );
 }
+
+// A word of a quad, as it lies there.
+fn key_word(at: u32) -> u32 {
+    return k[at / 2u].x;
+}

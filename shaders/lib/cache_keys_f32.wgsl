@@ -11,3 +11,8 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
         k[at], k[at + 1u], k[at + 2u], k[at + 3u], k[at + 4u], k[at + 5u], k[at + 6u], k[at + 7u],
     );
 }
+
+// A word of a quad, as it lies there.
+fn key_word(at: u32) -> u32 {
+    return bitcast<u32>(k[at].x);
+}

@@ -22,3 +22,8 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
         scale * nibbles(words.w), scale * nibbles(high.w),
     );
 }
+
+// A word of a quad, as it lies there.
+fn key_word(at: u32) -> u32 {
+    return k[at / 8u * 5u + at % 8u / 2u];
+}

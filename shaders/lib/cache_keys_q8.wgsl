@@ -19,3 +19,8 @@ fn key_block(at: u32) -> array<vec4<f32>, 8> {
         scale * vec4<f32>(unpack4xI8(k[block + 6u])), scale * vec4<f32>(unpack4xI8(k[block + 7u])),
     );
 }
+
+// A word of a quad, as it lies there.
+fn key_word(at: u32) -> u32 {
+    return k[at / 8u * 9u + at % 8u];
+}

@@ -7,3 +7,20 @@ fn value(at: u32) -> vec4<f32> {
     let block = at / 8u * 9u;
     return bitcast<f32>(v[block + 8u]) * vec4<f32>(unpack4xI8(v[block + at % 8u]));
 }
+
+// Eight quads, a block.
+fn value_block(at: u32) -> array<vec4<f32>, 8> {
+    let block = at / 8u * 9u;
+    let scale = bitcast<f32>(v[block + 8u]);
+    return array(
+        scale * vec4<f32>(unpack4xI8(v[block])), scale * vec4<f32>(unpack4xI8(v[block + 1u])),
+        scale * vec4<f32>(unpack4xI8(v[block + 2u])), scale * vec4<f32>(unpack4xI8(v[block + 3u])),
+        scale * vec4<f32>(unpack4xI8(v[block + 4u])), scale * vec4<f32>(unpack4xI8(v[block + 5u])),
+        scale * vec4<f32>(unpack4xI8(v[block + 6u])), scale * vec4<f32>(unpack4xI8(v[block + 7u])),
+    );
+}
+
+// A word of a quad, as it lies there.
+fn value_word(at: u32) -> u32 {
+    return v[at / 8u * 9u + at % 8u];
+}

@@ -30,9 +30,9 @@ struct Params {
     extra_blocks: u32,
     first_outs: u32,
     next_outs: u32,
+    zero: u32, // 0, which no compiler can know.
     pad0: u32,
     pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -2,6 +2,9 @@
 
 @group(0) @binding(6) var<storage, read> residual: array<f32>;      // [rows, y_cols]
 
+// Rows of w that neighbouring outputs take in turn lie in so many stretches.
+const STRETCHES: u32 = 1u;
+
 fn stacked_row(n: u32) -> u32 {
     return n;
 }

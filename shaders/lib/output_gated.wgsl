@@ -2,6 +2,9 @@
 // they make pairs, so that neighbouring outputs are a gate and its up.
 // Joins: lib/linear.wgsl, lib/activation.wgsl.
 
+// Rows of w that neighbouring outputs take in turn lie in so many stretches: those of the gate and those of up.
+const STRETCHES: u32 = 2u;
+
 fn stacked_row(n: u32) -> u32 {
     return n / 2u + n % 2u * params.half;
 }

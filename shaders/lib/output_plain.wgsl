@@ -1,5 +1,8 @@
 // Stores a product as it is. Joins: lib/linear.wgsl.
 
+// Rows of w that neighbouring outputs take in turn lie in so many stretches.
+const STRETCHES: u32 = 1u;
+
 fn stacked_row(n: u32) -> u32 {
     return n;
 }

@@ -24,3 +24,12 @@ fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
 fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
     return dot_32(decode_block(row, block), x);
 }
+
+// Elements of w_q that a row takes; there are no scales.
+fn row_lengths() -> vec2<u32> {
+    return vec2(params.blocks * 8u, 0u);
+}
+
+fn scale_word(at: u32) -> u32 {
+    return 0u;
+}

@@ -40,3 +40,12 @@ fn block_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
     let nibbles = vec4(pair.x, pair.x >> 4u, pair.y, pair.y >> 4u) & vec4(0x0f0f0f0fu);
     return ((nibbles | vec4(0x80808080u)) - vec4(0x08080808u)) ^ vec4(0x80808080u);
 }
+
+// Elements of w_q and w_s that a row takes.
+fn row_lengths() -> vec2<u32> {
+    return vec2(params.blocks, (params.blocks + 1u) >> 1u);
+}
+
+fn scale_word(at: u32) -> u32 {
+    return w_s[at];
+}

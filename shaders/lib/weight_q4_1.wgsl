@@ -32,3 +32,12 @@ fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
     let affine = halves(w_s[at]);
     return affine.x * nibble_dot(w_q[at], x) + affine.y * x_sum;
 }
+
+// Elements of w_q and w_s that a row takes.
+fn row_lengths() -> vec2<u32> {
+    return vec2(params.blocks, params.blocks);
+}
+
+fn scale_word(at: u32) -> u32 {
+    return w_s[at];
+}

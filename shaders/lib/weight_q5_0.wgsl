@@ -40,3 +40,12 @@ fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
 fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
     return dot_32(decode_block(row, block), x);
 }
+
+// Elements of w_q and w_s that a row takes.
+fn row_lengths() -> vec2<u32> {
+    return vec2(params.blocks, params.blocks + ((params.blocks + 1u) >> 1u));
+}
+
+fn scale_word(at: u32) -> u32 {
+    return w_s[at];
+}

@@ -44,3 +44,12 @@ fn block_dot(row: u32, block: u32, x: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
 fn block_bytes(row: u32, block: u32, half: u32) -> vec4<u32> {
     return w_q[(row * params.blocks + block) * 2u + half];
 }
+
+// Elements of w_q and w_s that a row takes.
+fn row_lengths() -> vec2<u32> {
+    return vec2(params.blocks * 2u, (params.blocks + 1u) >> 1u);
+}
+
+fn scale_word(at: u32) -> u32 {
+    return w_s[at];
+}

@@ -70,8 +70,8 @@ pub struct Params {
     pub v_first: u32,
     /// Columns of the values.
     pub v_cols: u32,
-    /// Unused.
-    pub pad0: u32,
+    /// 0, which no compiler can know: what is read only to have it near is taken times this.
+    pub zero: u32,
 }
 
 /// Keys are split in tiles of so many.

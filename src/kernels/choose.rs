@@ -3,8 +3,8 @@
 use super::linear::{Arm, Form, Input, Output, has_int8};
 use super::parts::{
     attention_latent_parts, attention_parts, cache_copy_parts, cache_write_parts, form_name,
-    kernel_part, lane_tile_parts, latent_keys_parts, linear_parts, reduce_part, route_parts, text,
-    weight_parts, x_block_part,
+    kernel_part, lane_row_parts, lane_tile_parts, latent_keys_parts, linear_parts, reduce_part,
+    route_parts, text, weight_parts,
 };
 use super::{
     CacheType, Call, Slots, attention, attention_latent, cache_copy, cache_write, latent_keys,
@@ -135,16 +135,16 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                 &[("WG", 64)],
             ),
             Call::MatVec(form, _) => {
-                let (part, choices) = if software {
+                let (together, choices) = if software {
                     let choices = match (form.input, form.output) {
                         (Input::Latents, Output::Gated) => MATVEC_LANE_PAIR,
                         _ => MATVEC_LANE,
                     };
-                    (x_block_part(capabilities), choices)
+                    (lane_row_parts(capabilities), choices)
                 } else {
-                    (reduce_part(capabilities), MATVEC)
+                    (vec![reduce_part(capabilities)], MATVEC)
                 };
-                let parts = [linear_parts(form, capabilities), vec![part]].concat();
+                let parts = [linear_parts(form, capabilities), together].concat();
                 (form_name(form), parts, choices[0])
             }
             Call::MatMul(form, p) => {

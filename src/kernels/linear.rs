@@ -172,12 +172,12 @@ pub struct Params {
     pub first_outs: u32,
     /// Those of each further one, an even number.
     pub next_outs: u32,
+    /// 0, which no compiler can know: what is read only to have it near is taken times this.
+    pub zero: u32,
     /// Unused.
     pub pad0: u32,
     /// Unused.
     pub pad1: u32,
-    /// Unused.
-    pub pad2: u32,
 }
 
 impl Params {

@@ -88,10 +88,8 @@ pub(super) fn attention_parts(
     params: &attention::Params,
     capabilities: &Capabilities,
 ) -> Vec<&'static str> {
-    let together = match (
-        attention::kernel(params, capabilities),
-        capabilities.subgroups,
-    ) {
+    let kernel = attention::kernel(params, capabilities);
+    let together = match (kernel, capabilities.subgroups) {
         ("attention_lane", 0..8) => "lib/share.wgsl",
         ("attention_lane", _) => "lib/share_subgroup.wgsl",
         _ => reduce_part(capabilities),
@@ -103,6 +101,11 @@ pub(super) fn attention_parts(
     let mut parts = vec!["lib/rows.wgsl", "lib/attention.wgsl", together];
     parts.extend(keys);
     parts.extend(cached_parts(form.cache, params.head_dim, form.cache));
+    if kernel == "attention_lane" && params.head_dim.is_multiple_of(32) {
+        for part in parts.iter_mut().filter(|part| **part == VALUES_F16) {
+            *part = "lib/cache_values_f16_blocks.wgsl";
+        }
+    }
     parts
 }
 
@@ -141,11 +144,14 @@ pub(super) fn cached_parts(keys: CacheType, head_dim: u32, values: CacheType) ->
     parts
 }
 
+/// Reads values of heads of any width.
+const VALUES_F16: &str = "lib/cache_values_f16.wgsl";
+
 /// The reader of values.
 pub(super) fn values_part(cache: CacheType) -> &'static str {
     match cache {
         CacheType::F32 => "lib/cache_values_f32.wgsl",
-        CacheType::F16 => "lib/cache_values_f16.wgsl",
+        CacheType::F16 => VALUES_F16,
         CacheType::Q8 => "lib/cache_values_q8.wgsl",
         CacheType::Q4 => "lib/cache_values_q4.wgsl",
     }
@@ -233,6 +239,15 @@ pub(super) fn linear_parts(form: Form, capabilities: &Capabilities) -> Vec<&'sta
 
 /// How bytes become numbers.
 const BYTES: &str = "lib/bytes.wgsl";
+
+/// What reads a row of x, and weights ahead, for an invocation of `matvec_lane`.
+pub(super) fn lane_row_parts(capabilities: &Capabilities) -> Vec<&'static str> {
+    let walk = match capabilities.subgroups {
+        0..8 => "lib/walk_none.wgsl",
+        _ => "lib/walk.wgsl",
+    };
+    vec![x_block_part(capabilities), walk]
+}
 
 /// What makes the tile of an invocation of `matmul_lane`.
 pub(super) fn lane_tile_parts(form: Form, capabilities: &Capabilities) -> Vec<&'static str> {
@@ -346,6 +361,7 @@ texts![
     "lib/cache_keys_q8.wgsl",
     "lib/cache_nibbles.wgsl",
     "lib/cache_values_f16.wgsl",
+    "lib/cache_values_f16_blocks.wgsl",
     "lib/cache_values_f32.wgsl",
     "lib/cache_values_q4.wgsl",
     "lib/cache_values_q8.wgsl",
@@ -395,6 +411,8 @@ texts![
     "lib/store_values_q4.wgsl",
     "lib/store_values_q8.wgsl",
     "lib/unpack_quad.wgsl",
+    "lib/walk.wgsl",
+    "lib/walk_none.wgsl",
     "lib/weight_16_bit.wgsl",
     "lib/weight_bf16.wgsl",
     "lib/weight_f16.wgsl",

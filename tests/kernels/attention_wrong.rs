@@ -70,17 +70,18 @@ fn a_wrong_attention_is_caught() {
     for (from, to) in [
         ("select(0.0, params.scale, quad", "select(0.0, 1.0, quad"),
         ("min(last, 3u)", "min(last, 2u)"),
-        ("if i <= last {", "if true {"),
+        ("min(HEADS, last + 1u)", "HEADS"),
         ("sum * shrink + weight", "sum + weight"),
+        ("exp(most - all_most)", "vec4(1.0)"),
         (
             "exp(score - new_most), tile + lid < split.y",
             "exp(score - new_most), true",
         ),
         (
-            "value(min(at + 5u * stride, last_at) + mine)",
-            "value(at + mine)",
+            "shrunk(totals[5], shrink) + weighed(weight, quads[5])",
+            "shrunk(totals[5], shrink) + weighed(weight, quads[4])",
         ),
-        ("lid + 8u, total_1[i]", "lid + 8u, total_0[i]"),
+        ("8u, scaled(total_1, factor)", "8u, scaled(total_0, factor)"),
     ] {
         caught(from, to);
     }
@@ -150,6 +151,11 @@ fn a_wrong_cache_is_caught() {
         ),
         (CacheType::Q8, "k[block + 8u]", "k[block + 7u]"),
         (CacheType::Q8, "v[block + at % 8u]", "v[block]"),
+        (
+            CacheType::Q8,
+            "unpack4xI8(v[block + 3u])",
+            "unpack4xI8(v[block + 2u])",
+        ),
         (CacheType::Q4, "- 8.0", "- 7.0"),
         (
             CacheType::Q4,
@@ -158,19 +164,21 @@ fn a_wrong_cache_is_caught() {
         ),
         (CacheType::Q4, "words >> vec4(4u)", "words"),
     ] {
-        let kernel = if from.starts_with("words") {
-            "attention_lane"
-        } else {
-            "attention_tile"
-        };
         // The mistake is in a text that several kernels join; each reads its own way.
-        let kernel = Some(kernel).filter(|_| !from.starts_with("v["));
+        let in_blocks = ["words", "unpack4xI8("]
+            .iter()
+            .any(|text| from.starts_with(text));
+        let reads = |kernel: &str| match kernel {
+            "attention_lane" => in_blocks,
+            "attention_tile" => !in_blocks,
+            _ => from.starts_with("v["),
+        };
         let rows = many(100);
         for program in gpu.programs(&Call::Attention(
             Form::plain(cache),
             Params { rows: 40, ..p },
         )) {
-            if kernel.is_none_or(|kernel| kernel == program.shader.kernel) {
+            if reads(program.shader.kernel) {
                 let mut broken = program.clone();
                 broken.source = broken.source.replace(from, to);
                 let result = case(gpu, &broken, cache, &p, &rows);

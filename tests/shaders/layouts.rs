@@ -107,7 +107,7 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 latent_cols,
                 v_first,
                 v_cols,
-                pad0
+                zero
             }),
         ),
         (
@@ -254,9 +254,9 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 extra_blocks,
                 first_outs,
                 next_outs,
+                zero,
                 pad0,
-                pad1,
-                pad2
+                pad1
             }),
         ),
         (
