@@ -160,9 +160,10 @@ async fn first_token(
 }
 
 async fn prefill(session: &mut Session, args: &Args, global: &Global) -> Result<Test, Failure> {
-    let bar = output::count_bar("prefill", args.repeat as usize);
+    let bar = output::count_bar("prefill", args.repeat as usize + 1);
     let mut rates = vec![];
-    for run in 1..=args.repeat {
+    // The first run makes what this depth needs, and is not counted.
+    for run in 0..=args.repeat {
         fill(session, args.depth, global).await?;
         let ids = random_ids(session.engine(), global, run.into(), args.n_prompt);
         let last = ids.len() as u32 - 1;
@@ -178,7 +179,7 @@ async fn prefill(session: &mut Session, args: &Args, global: &Global) -> Result<
     Ok(Test {
         name: name("pp", args.n_prompt, args.depth),
         kind: Kind::Prefill,
-        tokens_per_second: rates,
+        tokens_per_second: rates.split_off(1),
         work: Work {
             n_bytes: whole.n_bytes / n,
             flops: whole.flops / n,
