@@ -1,6 +1,6 @@
 // Reads through memory ahead of a kernel whose lanes read rows of w side by side: from 64 places in turn processors
-// fetch nothing ahead, and every lane waits. In order they fetch ahead, so that a word of each 64 bytes is read here by
-// eight lanes: half the time of a step of one row, where weights exceed the cache.
+// fetch nothing ahead, and every lane waits, for half the time that its products take. In order they do fetch ahead, so
+// that eight lanes read here a word of each 64 bytes first.
 // Joins: lib/linear.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/weight_*.wgsl.
 
 // What is more than this would be gone again before it is used.

@@ -1,4 +1,4 @@
-// As lib/walk.wgsl, where subgroups are narrow and a read costs more than what waits for it: nothing.
+// As lib/walk.wgsl, where subgroups have less than eight invocations: nothing is read ahead.
 // Joins: lib/linear.wgsl.
 
 fn walk(arm: Arm, first: u32, n: u32, lane: u32) -> u32 {
