@@ -41,7 +41,6 @@ fn attention(
     let team = lid / QUADS;
     let quad = lid % QUADS;
     let kv_first = cached_at(row, kv_head);
-    let kv_stride = params.n_kv_heads * QUADS;
     var most: array<vec4<f32>, MAX_FOURS>;
     var sums: array<vec4<f32>, MAX_FOURS>;
     var totals: array<mat4x4<f32>, MAX_FOURS>;
@@ -51,7 +50,7 @@ fn attention(
     for (var tile = split.x; tile < split.y; tile += WG) {
         let t = tile + lid;
         // Past the end the last key is read again, with no weight.
-        let scores = scores_of(kv_first + min(t, split.y - 1u) * kv_stride);
+        let scores = scores_of(kv_first + min(t, split.y - 1u) * QUADS);
         for (var f = 0u; f < FOURS; f += 1u) {
             let score = capped(scores[f]);
             let new_most = max(most[f], lanes_max(lid, WG, score));
@@ -65,7 +64,7 @@ fn attention(
         workgroupBarrier();
         if team < n_teams {
             for (var i = team; i < min(WG, split.y - tile); i += n_teams) {
-                let v = value(kv_first + (tile + i) * kv_stride + quad);
+                let v = value(kv_first + (tile + i) * QUADS + quad);
                 for (var f = 0u; f < FOURS; f += 1u) {
                     totals[f] += weighed(weights[f * WG + i], v);
                 }

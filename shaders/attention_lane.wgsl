@@ -40,7 +40,6 @@ fn attention_lane(
     if QUADS > 24u { queries_3 = share_queries(lid, q_first, 24u, last); }
 
     let kv_first = cached_at(row, kv_head);
-    let kv_stride = params.n_kv_heads * QUADS;
     var most = vec4(LEAST);
     var sum = vec4(0.0);
     var total_0: array<mat4x4<f32>, 8>;
@@ -50,9 +49,8 @@ fn attention_lane(
     for (var tile = split.x; tile < split.y; tile += WG) {
         // Past the end the last key is read again, with no weight.
         let t = min(tile + lid, split.y - 1u);
-        let at = kv_first + t * kv_stride;
-        // A lane that waits for memory holds up all behind it: here they wait together.
-        let near = f32(touch(at) & params.zero);
+        let at = kv_first + t * QUADS;
+        let near = f32(touch(kv_first + (tile + WG) * QUADS, kv_first + split.y * QUADS, lid) & params.zero);
         var score = near + block_scores(at, 0u, queries_0);
         if QUADS > 8u { score += block_scores(at, 8u, queries_1); }
         if QUADS > 16u { score += block_scores(at, 16u, queries_2); }
@@ -91,11 +89,13 @@ fn attention_lane(
     if QUADS > 24u { store_block(lid, first, 24u, scaled(total_3, factor), n_stored); }
 }
 
-// Reads a word of every eight quads of a key and of its value.
-fn touch(at: u32) -> u32 {
+// Reads a word of every eight quads of the next eight keys and values, in the order in which they lie: what each lane
+// reads later of a key of its own is then at hand. A lane that waits for memory holds up all behind it.
+fn touch(first: u32, end: u32, lid: u32) -> u32 {
     var seen = 0u;
-    for (var quad = 0u; quad < QUADS; quad += 8u) {
-        seen |= key_word(at + quad) | value_word(at + quad);
+    for (var i = 0u; i < QUADS; i += 8u) {
+        let at = min(first + (i + lid) * 8u, end - 1u);
+        seen |= key_word(at) | value_word(at);
     }
     return seen;
 }

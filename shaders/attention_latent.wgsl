@@ -39,7 +39,6 @@ fn attention_latent(
     workgroupBarrier();
 
     let k_first = cached_at(row, kv_head);
-    let k_stride = params.n_kv_heads * QUADS;
     let v_stride = params.latent_cols / 4u;
     let v_first = row.sequence * params.n_ctx * v_stride + params.v_first / 4u;
     let v_quads = params.v_cols / 4u;
@@ -49,7 +48,7 @@ fn attention_latent(
     for (var tile = split.x; tile < split.y; tile += WG) {
         let t = tile + lid;
         // Past the end the last key is read again, with no weight.
-        let score = capped(scores_of(k_first + min(t, split.y - 1u) * k_stride));
+        let score = capped(scores_of(k_first + min(t, split.y - 1u) * QUADS));
         let new_most = max(most, lanes_max(lid, WG, score));
         let shrink = exp(most - new_most);
         let weight = select(vec4(0.0), exp(score - new_most), t < split.y);

@@ -27,7 +27,6 @@ fn attention_tile(
     let tile_first = wg.y * (WG / 4u);
     let tile_end = min(tile_first + WG / 4u, params.rows);
     let kv_head = wg.x / (params.n_heads / params.n_kv_heads);
-    let kv_stride = params.n_kv_heads * QUADS;
     let column = lid % LANES;
     let mine = tile_first + lid / LANES * 4u;
     var most = vec4(LEAST);
@@ -54,7 +53,7 @@ fn attention_tile(
             var scores = array(vec4(0.0), vec4(0.0));
             for (var quad = 0u; quad < QUADS; quad += 8u) {
                 stage_rows(lid, wg.x, tile_first, quad);
-                stage_keys(lid, kv_first, kv_stride, tile, keys, quad);
+                stage_keys(lid, kv_first, tile, keys, quad);
                 workgroupBarrier();
                 for (var i = 0u; i < 8u; i += 1u) {
                     let at = i * (WG / 4u) + lid / LANES * 4u;
@@ -77,11 +76,11 @@ fn attention_tile(
             sum = sum * shrink + weight_0 + weight_1;
             weights[column * (WG / LANES) + lid / LANES] = weight_0;
             weights[(column + LANES) * (WG / LANES) + lid / LANES] = weight_1;
-            let first = kv_first + tile * kv_stride;
-            total_0 = shrunk(total_0, shrink) + tile_values(lid, first, kv_stride, tile, keys, 0u);
-            if QUADS > 16u { total_1 = shrunk(total_1, shrink) + tile_values(lid, first, kv_stride, tile, keys, 16u); }
-            if QUADS > 32u { total_2 = shrunk(total_2, shrink) + tile_values(lid, first, kv_stride, tile, keys, 32u); }
-            if QUADS > 48u { total_3 = shrunk(total_3, shrink) + tile_values(lid, first, kv_stride, tile, keys, 48u); }
+            let first = kv_first + tile * QUADS;
+            total_0 = shrunk(total_0, shrink) + tile_values(lid, first, tile, keys, 0u);
+            if QUADS > 16u { total_1 = shrunk(total_1, shrink) + tile_values(lid, first, tile, keys, 16u); }
+            if QUADS > 32u { total_2 = shrunk(total_2, shrink) + tile_values(lid, first, tile, keys, 32u); }
+            if QUADS > 48u { total_3 = shrunk(total_3, shrink) + tile_values(lid, first, tile, keys, 48u); }
         }
         run = run_end;
     }
@@ -139,20 +138,20 @@ fn stage_rows(lid: u32, head: u32, tile_first: u32, quad: u32) {
 
 // Eight quads of 32 keys. For keys that no row of the run sees others stand in: their weights will be
 // zero, but what lies there may be no number. So for quads beyond the head, where the queries are zero.
-fn stage_keys(lid: u32, kv_first: u32, kv_stride: u32, tile: u32, keys: vec2<u32>, quad: u32) {
+fn stage_keys(lid: u32, kv_first: u32, tile: u32, keys: vec2<u32>, quad: u32) {
     for (var i = lid; i < 8u * KEYS; i += WG) {
         let t = clamp(tile + i / 8u, keys.x, keys.y - 1u);
         let at = quad + i % 8u;
-        stage[256u + i % 8u * KEYS + i / 8u] = key(kv_first + t * kv_stride + min(at, QUADS - 1u));
+        stage[256u + i % 8u * KEYS + i / 8u] = key(kv_first + t * QUADS + min(at, QUADS - 1u));
     }
 }
 
 // What 32 values add to the invocation's rows, in its column of the 16 quads from `quad` on.
-fn tile_values(lid: u32, first: u32, kv_stride: u32, tile: u32, keys: vec2<u32>, quad: u32) -> mat4x4<f32> {
+fn tile_values(lid: u32, first: u32, tile: u32, keys: vec2<u32>, quad: u32) -> mat4x4<f32> {
     for (var i = lid; i < LANES * KEYS; i += WG) {
         let t = clamp(tile + i / LANES, keys.x, keys.y - 1u);
         let at = quad + i % LANES;
-        stage[i] = value(first + (t - tile) * kv_stride + min(at, QUADS - 1u));
+        stage[i] = value(first + (t - tile) * QUADS + min(at, QUADS - 1u));
     }
     workgroupBarrier();
     var total: mat4x4<f32>;

@@ -18,7 +18,7 @@ struct Params {
     k_cols: u32,
     v_first: u32,
     v_cols: u32,
-    pad0: u32,
+    head_dim: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,7 +27,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> latents: array<vec4<f32>>; // [rows, latents_cols]
 // paths at binding 6
 // c at binding 8                                       [n_sequences, n_latent_ctx, k_cols + v_cols]
-// values at binding 9                                  [n_sequences, n_ctx, kv_dim]
+// values at binding 9                                  [n_sequences, kv_dim / head_dim, n_ctx, head_dim]
 
 override WG: u32 = 64u;
 
@@ -54,7 +54,9 @@ fn cache_copy(
         let n_quads = params.kv_dim / 4u;
         let end = (wg.y + 1u) * (params.qkv_cols / 4u);
         let quad = qkv[end - n_quads + min(i, n_quads - 1u)];
-        let slot = row.sequence * params.n_ctx + n_dense(row.sequence, row.position) - 1u;
-        store_value(lid, slot * n_quads + i, quad, i < n_quads);
+        let head_quads = params.head_dim / 4u;
+        let head = row.sequence * (n_quads / head_quads) + i / head_quads;
+        let slot = head * params.n_ctx + n_dense(row.sequence, row.position) - 1u;
+        store_value(lid, slot * head_quads + i % head_quads, quad, i < n_quads);
     }
 }

@@ -36,7 +36,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> k_gains: array<vec4<f32>>; // [head_dim], or unused
 // paths at binding 6 where they are needed
 @group(0) @binding(7) var<storage, read_write> q: array<vec4<f32>>; // [rows, n_heads, head_dim]
-// keys and values at bindings 8 and 9                  [n_sequences, n_ctx, n_kv_heads, head_dim]
+// keys and values at bindings 8 and 9                  [n_sequences, n_kv_heads, n_ctx, head_dim]
 
 override WG: u32 = 16u;
 override PAIRS: u32 = 1u;
@@ -73,9 +73,9 @@ fn cache_write(
     } else {
         let is_key = wg.x < n_rotated;
         let kv_head = wg.x - select(n_rotated, params.n_heads, is_key);
-        let to = place(row);
+        let to = place(row, kv_head);
         let is_real = lid < n_quads && to != NOWHERE;
-        keep(lid, is_key, (to * params.n_kv_heads + kv_head) * n_quads + lid, quad, is_real);
+        keep(lid, is_key, to * n_quads + lid, quad, is_real);
     }
 }
 

@@ -37,7 +37,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> table: array<vec2<f32>>;   // [n_positions, rotary_dim / 2] (cos, sin)
 // paths at binding 6
 @group(0) @binding(7) var<storage, read> vector: array<f32>;        // gains [head_dim], bias [.., n_kv_heads, head_dim] from bias_first on, or unused
-// k at binding 8                                                   [n_sequences, n_ctx, n_kv_heads, head_dim]
+// k at binding 8                                                   [n_sequences, n_kv_heads, n_ctx, head_dim]
 
 override WG: u32 = 64u;
 override LANES: u32 = 16u;
@@ -119,9 +119,9 @@ fn latent_keys(
     for (var s = 0u; s < 4u; s += 1u) {
         let slot = team * 4u + s;
         let quad = rotated(quads[s], s * WG + team * LANES, mine, positions[slot]);
-        let row = sequence * params.n_ctx + first + slot;
+        let at = (sequence * params.n_kv_heads + wg.x) * params.n_ctx + first + slot;
         let is_real = lane < n_quads && first + slot < n;
-        store(lid, (row * params.n_kv_heads + wg.x) * n_quads + lane, quad, is_real);
+        store(lid, at * n_quads + lane, quad, is_real);
     }
 }
 

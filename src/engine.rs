@@ -406,7 +406,8 @@ fn check(
             limit: model.config.n_ctx,
         });
     }
-    let widest = model.graph.cache_dims().iter().max().copied().unwrap_or(0);
+    let widths = model.graph.kv_heads().iter().map(|heads| heads.cols());
+    let widest = widths.max().unwrap_or(0);
     let mode = options.cache_mode.unwrap_or_default();
     let layer = most_rows(n_ctx, mode) * cache.row_bytes(u64::from(widest));
     if layer > MAX_BINDING {

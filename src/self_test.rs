@@ -198,7 +198,10 @@ fn values(call: &Call, outputs: &[Vec<u32>]) -> Vec<f64> {
         Call::CacheWrite(form, p) => vec![(form.cache, p.head_dim); outputs.len() - 1],
         Call::CacheCopy(form, p) => {
             values.clear();
-            vec![(form.latents, p.k_cols + p.v_cols), (form.values, p.kv_dim)]
+            vec![
+                (form.latents, p.k_cols + p.v_cols),
+                (form.values, p.head_dim),
+            ]
         }
         _ => vec![],
     };

@@ -155,14 +155,8 @@ impl Engine {
             all_full: false,
         };
         let settings = self.settings(options.n_sequences);
-        let layer = self
-            .model()
-            .graph
-            .cache_dims()
-            .iter()
-            .max()
-            .copied()
-            .unwrap_or(0);
+        let widths = self.model().graph.kv_heads().iter();
+        let layer = widths.map(|heads| heads.cols()).max().unwrap_or(0);
         let mode = self.options().cache_mode.unwrap_or_default();
         let positions = most_rows(settings.n_ctx, mode) * u64::from(settings.n_sequences);
         let n_bytes = positions * settings.cache.row_bytes(u64::from(layer));

@@ -32,7 +32,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;          // [rows]
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;       // [rows, n_heads, head_dim]
-// k and v at bindings 3 and 4                          [n_sequences, n_ctx, n_kv_heads, head_dim]
+// k and v at bindings 3 and 4                          [n_sequences, n_kv_heads, n_ctx, head_dim]
 // paths at binding 6 where they are needed
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>; // [rows, n_heads, head_dim], or
                                                     // [rows, n_splits + n_apart, n_heads, head_dim + 4]
@@ -52,9 +52,10 @@ fn split_of(row: Row, split: u32) -> vec3<u32> {
     return vec3(start, min(start + n_each, keys.y), (n_keys + n_each - 1u) / n_each);
 }
 
-// The first quad of a key or value head of a sequence's first key.
+// The first quad of a key or value head of a sequence's first key; the others follow it.
 fn cached_at(row: Row, kv_head: u32) -> u32 {
-    return ((params.k_first + row.sequence * params.n_ctx) * params.n_kv_heads + kv_head) * QUADS;
+    let head = row.sequence * params.n_kv_heads + kv_head;
+    return (params.k_first * params.n_kv_heads + head * params.n_ctx) * QUADS;
 }
 
 // Whether y holds records.

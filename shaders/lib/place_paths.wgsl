@@ -3,16 +3,18 @@
 
 const NOWHERE: u32 = 0xffffffffu;
 
-// The row of the two arenas that keeps a token's key.
-fn place(row: Row) -> u32 {
+// Where the two arenas keep a head of a token's key, counted in heads.
+fn place(row: Row, kv_head: u32) -> u32 {
     if row.position == PADDING {
         return NOWHERE;
     }
+    let head = row.sequence * params.n_kv_heads + kv_head;
     if is_latent(row.sequence, row.position) {
-        let slot = row.sequence * params.n_latent_ctx + n_latent(row.sequence, row.position) - 1u;
-        return select(params.k_first + slot, NOWHERE, params.n_latent_ctx == 0u);
+        let first = params.k_first * params.n_kv_heads + head * params.n_latent_ctx;
+        let at = first + n_latent(row.sequence, row.position) - 1u;
+        return select(at, NOWHERE, params.n_latent_ctx == 0u);
     }
-    return row.sequence * params.n_ctx + n_dense(row.sequence, row.position) - 1u;
+    return head * params.n_ctx + n_dense(row.sequence, row.position) - 1u;
 }
 
 fn keep(lid: u32, is_key: bool, at: u32, quad: vec4<f32>, is_real: bool) {

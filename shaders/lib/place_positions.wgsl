@@ -3,9 +3,10 @@
 
 const NOWHERE: u32 = 0xffffffffu;
 
-// The row of the cache that keeps a token's key and value.
-fn place(row: Row) -> u32 {
-    return select(row.sequence * params.n_ctx + row.position, NOWHERE, row.position == PADDING);
+// Where the cache keeps a head of a token's key and value, counted in heads.
+fn place(row: Row, kv_head: u32) -> u32 {
+    let first = (row.sequence * params.n_kv_heads + kv_head) * params.n_ctx;
+    return select(first + row.position, NOWHERE, row.position == PADDING);
 }
 
 fn keep(lid: u32, is_key: bool, at: u32, quad: vec4<f32>, is_real: bool) {

@@ -153,6 +153,10 @@ impl Gpu {
             wgpu::Features::SUBGROUP
                 | wgpu::Features::TIMESTAMP_QUERY
                 | wgpu::Features::PIPELINE_CACHE
+                | match adapter.kind.as_str() {
+                    SOFTWARE => wgpu::Features::SHADER_INT64,
+                    _ => wgpu::Features::empty(),
+                }
         };
         let features = adapter.adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
@@ -187,6 +191,7 @@ impl Gpu {
                 0
             },
             software: info.device_type == wgpu::DeviceType::Cpu,
+            int64: features.contains(wgpu::Features::SHADER_INT64),
         };
         Ok(Self {
             capabilities: capabilities.limited_to(options.capabilities),

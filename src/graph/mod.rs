@@ -90,8 +90,24 @@ pub struct Graph {
     ropes: Vec<Rope>,
     flats: Vec<Flat>,
     nodes: Vec<Node>,
-    cache_dims: Vec<u32>,
+    kv_heads: Vec<KvHeads>,
     label: String,
+}
+
+/// The heads of a cached key, and of its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KvHeads {
+    /// How many.
+    pub n: u32,
+    /// Width of one.
+    pub dim: u32,
+}
+
+impl KvHeads {
+    /// Columns of a key.
+    pub const fn cols(self) -> u32 {
+        self.n * self.dim
+    }
 }
 
 /// A shape rule that an operation breaks.
@@ -136,9 +152,9 @@ impl Graph {
         &self.nodes
     }
 
-    /// Columns of the keys (and values) that each layer caches.
-    pub fn cache_dims(&self) -> &[u32] {
-        &self.cache_dims
+    /// The heads of the keys (and values) that each layer caches.
+    pub fn kv_heads(&self) -> &[KvHeads] {
+        &self.kv_heads
     }
 
     /// Whether any layer lets its rows take branches.
@@ -235,10 +251,20 @@ impl Graph {
             expected: rule.expected,
             found: rule.found,
         })?;
-        if let Op::CacheWrite { layer, qkv, .. } = op {
+        if let Op::CacheWrite {
+            layer,
+            qkv,
+            head_dim,
+            ..
+        } = op
+        {
             let kv_dim = (self.values[qkv.0 as usize].cols - value.cols) / 2;
-            let dims = &mut self.cache_dims;
-            dims.resize(dims.len().max(layer as usize + 1), kv_dim);
+            let heads = KvHeads {
+                n: kv_dim / head_dim,
+                dim: head_dim,
+            };
+            let layers = self.kv_heads.len().max(layer as usize + 1);
+            self.kv_heads.resize(layers, heads);
         }
         self.values.push(value);
         let id = ValueId(self.values.len() as u32 - 1);

@@ -328,15 +328,15 @@ impl Op {
                 layer, q, head_dim, ..
             } => {
                 quads(head_dim)?;
-                let Some(&kv_dim) = graph.cache_dims.get(layer as usize) else {
+                let Some(&kv_heads) = graph.kv_heads.get(layer as usize) else {
                     return Err(Rule {
                         what: "number of caches written",
                         expected: layer + 1,
-                        found: graph.cache_dims.len() as u32,
+                        found: graph.kv_heads.len() as u32,
                     });
                 };
-                multiple("width of the cache", head_dim, kv_dim)?;
-                multiple("width of q", kv_dim, value(q).cols)?;
+                equal("width of a cached head", kv_heads.dim, head_dim)?;
+                multiple("width of q", kv_heads.cols(), value(q).cols)?;
                 Ok(value(q))
             }
             Op::GatedAct { x, .. } => {

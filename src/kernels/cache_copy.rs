@@ -38,8 +38,8 @@ pub struct Params {
     pub v_first: u32,
     /// Columns of `c_v`.
     pub v_cols: u32,
-    /// Unused.
-    pub pad0: u32,
+    /// Width of a head of the values.
+    pub head_dim: u32,
 }
 
 /// Workgroups for the longer of a row's kinds.
@@ -62,6 +62,7 @@ pub fn needs(form: Form, params: &Params, bounds: &Bounds) -> Vec<(u32, u64)> {
         k_cols,
         v_first,
         v_cols,
+        head_dim,
         ..
     } = *params;
     let is_within =
@@ -80,11 +81,14 @@ pub fn needs(form: Form, params: &Params, bounds: &Bounds) -> Vec<(u32, u64)> {
         k_cols,
         v_first,
         v_cols,
+        head_dim,
     ];
     let block = form.latents.block_len();
     assert!(
         quads.iter().all(|n| n % 4 == 0)
-            && kv_dim % form.values.block_len() == 0
+            && (4..=kv_dim).contains(&head_dim)
+            && kv_dim % head_dim == 0
+            && head_dim % form.values.block_len() == 0
             && k_cols % block == 0
             && v_cols % block == 0
             && v_cols > 0,

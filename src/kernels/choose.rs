@@ -19,6 +19,9 @@ pub struct Capabilities {
     /// The device is a CPU in disguise, on which an invocation is a lane of a vector register:
     /// reading is dear and neighbours need not read neighbouring memory.
     pub software: bool,
+    /// Shaders have integers of 64 bits. Only software adapters are asked for them: their lanes take turns at
+    /// reading, and four words of 64 bits take hardly longer than four of 32.
+    pub int64: bool,
 }
 
 impl Capabilities {
@@ -27,17 +30,21 @@ impl Capabilities {
     pub fn choices(self) -> Vec<Self> {
         let mut subgroups = vec![0, self.subgroups];
         subgroups.dedup();
-        let both = subgroups.iter().flat_map(|&subgroups| {
-            [false, true].map(|software| Self {
+        let kinds = [(false, false), (true, false), (true, true)];
+        let all = subgroups.iter().flat_map(|&subgroups| {
+            kinds.map(|(software, int64)| Self {
                 subgroups,
                 software,
+                int64,
             })
         });
         let narrow = Self {
             subgroups: NARROW,
             software: true,
+            int64: false,
         };
-        both.chain((self.subgroups > NARROW).then_some(narrow))
+        all.filter(|choice| self.int64 || !choice.int64)
+            .chain((self.subgroups > NARROW).then_some(narrow))
             .collect()
     }
 
@@ -51,6 +58,7 @@ impl Capabilities {
         let Some(wanted) = wanted else { return self };
         Self {
             subgroups: wanted.subgroups.min(self.subgroups),
+            int64: wanted.int64 && self.int64,
             ..wanted
         }
     }
@@ -82,6 +90,11 @@ impl Shader {
     /// Whether it uses subgroup operations.
     pub fn has_subgroups(&self) -> bool {
         self.parts.iter().any(|part| part.contains("_subgroup"))
+    }
+
+    /// Whether it uses integers of 64 bits, which WebGPU does not have.
+    pub fn has_int64(&self) -> bool {
+        self.parts.iter().any(|part| part.ends_with("_long.wgsl"))
     }
 
     /// With other values of its overrides.
@@ -254,6 +267,9 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
         if shader.parts.iter().any(|part| part.ends_with("_4.wgsl")) {
             shader.label.push_str("_4");
         }
+    }
+    if shader.has_int64() {
+        shader.label.push_str("_long");
     }
     shader.parts.push(kernel_part(kernel));
     shader
@@ -453,6 +469,7 @@ pub fn every_shader() -> Vec<Shader> {
     let all = Capabilities {
         subgroups: 8,
         software: false,
+        int64: true,
     };
     let mut shaders: Vec<Shader> = vec![];
     for call in &calls {

@@ -102,8 +102,13 @@ pub(super) fn attention_parts(
     parts.extend(keys);
     parts.extend(cached_parts(form.cache, params.head_dim, form.cache));
     if kernel == "attention_lane" && params.head_dim.is_multiple_of(32) {
-        for part in parts.iter_mut().filter(|part| **part == VALUES_F16) {
-            *part = "lib/cache_values_f16_blocks.wgsl";
+        for part in &mut parts {
+            *part = match (*part, capabilities.int64) {
+                (KEYS_F16_BLOCKS, true) => "lib/cache_keys_f16_long.wgsl",
+                (VALUES_F16, false) => "lib/cache_values_f16_blocks.wgsl",
+                (VALUES_F16, true) => "lib/cache_values_f16_long.wgsl",
+                (part, _) => part,
+            };
         }
     }
     parts
@@ -129,7 +134,7 @@ pub(super) fn attention_latent_parts(
 pub(super) fn cached_parts(keys: CacheType, head_dim: u32, values: CacheType) -> Vec<&'static str> {
     let reader = match keys {
         CacheType::F32 => "lib/cache_keys_f32.wgsl",
-        CacheType::F16 if head_dim.is_multiple_of(32) => "lib/cache_keys_f16_blocks.wgsl",
+        CacheType::F16 if head_dim.is_multiple_of(32) => KEYS_F16_BLOCKS,
         CacheType::F16 => "lib/cache_keys_f16.wgsl",
         CacheType::Q8 => "lib/cache_keys_q8.wgsl",
         CacheType::Q4 => "lib/cache_keys_q4.wgsl",
@@ -143,6 +148,9 @@ pub(super) fn cached_parts(keys: CacheType, head_dim: u32, values: CacheType) ->
     }
     parts
 }
+
+/// Reads keys of heads of whole blocks.
+const KEYS_F16_BLOCKS: &str = "lib/cache_keys_f16_blocks.wgsl";
 
 /// Reads values of heads of any width.
 const VALUES_F16: &str = "lib/cache_values_f16.wgsl";
@@ -356,12 +364,14 @@ texts![
     "lib/bytes_narrow.wgsl",
     "lib/cache_keys_f16.wgsl",
     "lib/cache_keys_f16_blocks.wgsl",
+    "lib/cache_keys_f16_long.wgsl",
     "lib/cache_keys_f32.wgsl",
     "lib/cache_keys_q4.wgsl",
     "lib/cache_keys_q8.wgsl",
     "lib/cache_nibbles.wgsl",
     "lib/cache_values_f16.wgsl",
     "lib/cache_values_f16_blocks.wgsl",
+    "lib/cache_values_f16_long.wgsl",
     "lib/cache_values_f32.wgsl",
     "lib/cache_values_q4.wgsl",
     "lib/cache_values_q8.wgsl",

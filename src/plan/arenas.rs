@@ -77,7 +77,7 @@ impl Arenas {
         cache: CacheType,
         n_ctx: u32,
     ) -> Vec<Option<Self>> {
-        let mut layers = vec![None; graph.cache_dims().len()];
+        let mut layers = vec![None; graph.kv_heads().len()];
         if mode == CacheMode::Dense {
             return layers;
         }

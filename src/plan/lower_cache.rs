@@ -28,7 +28,7 @@ impl<'a> Lowering<'a> {
         let mut params = cache_write::Params {
             rows: self.rows(qkv),
             n_heads,
-            n_kv_heads: self.graph.cache_dims()[layer as usize] / head_dim,
+            n_kv_heads: self.graph.kv_heads()[layer as usize].n,
             head_dim,
             n_ctx: self.settings.n_ctx,
             rotary_dim: table.map_or(0, |table| 2 * table.inv_freq.len() as u32),
@@ -63,11 +63,10 @@ impl<'a> Lowering<'a> {
         let rest = [paths, (7, y), (8, Buffer::Keys(layer))];
         self.call_at(Call::CacheWrite(form, params), &inputs, &rest);
 
-        let kv_dim = self.graph.cache_dims()[layer as usize];
         let copy = cache_copy::Params {
             rows: params.rows,
             qkv_cols: self.cols(qkv),
-            kv_dim,
+            kv_dim: self.graph.kv_heads()[layer as usize].cols(),
             n_ctx: arenas.dense,
             n_latent_ctx: arenas.latent,
             n_positions: self.settings.n_ctx,
@@ -76,7 +75,7 @@ impl<'a> Lowering<'a> {
             k_cols: arenas.k_cols,
             v_first: key_value.firsts[1],
             v_cols: arenas.v_cols,
-            pad0: 0,
+            head_dim,
         };
         let form = cache_copy::Form {
             values: self.settings.cache,
@@ -160,7 +159,7 @@ impl<'a> Lowering<'a> {
             unreachable!("asked for attention")
         };
         let rows = self.rows(q);
-        let n_kv_heads = self.graph.cache_dims()[layer as usize] / head_dim;
+        let n_kv_heads = self.graph.kv_heads()[layer as usize].n;
         let mut params = attention::Params {
             rows,
             n_heads: self.cols(q) / head_dim,

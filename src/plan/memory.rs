@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::fuse::Fusion;
 use super::{Buffer, MAX_BINDING, Settings, Size};
-use crate::graph::{FlatId, Graph, Op, RopeId, Rows, WeightId};
+use crate::graph::{FlatId, Graph, KvHeads, Op, RopeId, Rows, WeightId};
 use crate::kernels::Row;
 use crate::kernels::attention::record_len;
 use crate::kernels::flatten_rows::row_words;
@@ -213,8 +213,8 @@ pub fn session_buffers(
     for (slot, shape) in slots.iter().enumerate() {
         buffers.push((Buffer::Slot(slot as u32), shape.n_bytes(size)));
     }
-    for (layer, &dim) in graph.cache_dims().iter().enumerate() {
-        buffers.extend(cache_buffers(settings, layer as u32, dim));
+    for (layer, &heads) in graph.kv_heads().iter().enumerate() {
+        buffers.extend(cache_buffers(settings, layer as u32, heads));
     }
     buffers.extend(arena_scratch(graph, settings, size));
     for (i, rope) in graph.ropes().iter().enumerate() {
@@ -237,14 +237,16 @@ pub fn session_buffers(
         }
     }
     if graph.is_routed() {
-        let words = SETTINGS_WORDS + graph.cache_dims().len() as u32;
+        let words = SETTINGS_WORDS + graph.kv_heads().len() as u32;
         buffers.push((Buffer::Routing, 4 * u64::from(words)));
         buffers.push((Buffer::Latents, 4 * rows * u64::from(low_cols)));
     }
     buffers
 }
 
-/// Rows of one kind in a buffer of a layer's cache: `[n_sequences, most]` behind `before` others.
+/// Rows of one kind in a buffer of a layer's cache: `[n_sequences, n_heads, most]` behind `before` others.
+///
+/// A head's rows lie one behind the other, since attention reads them so, one head after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheRows {
     /// Which buffer.
@@ -255,56 +257,65 @@ pub struct CacheRows {
     pub before: u64,
     /// Rows that each sequence has room for.
     pub most: u64,
-    /// Bytes of a row.
-    pub row_bytes: u64,
+    /// Heads of a row; one of latents.
+    pub n_heads: u64,
+    /// Bytes of a head of a row.
+    pub head_bytes: u64,
 }
 
 impl CacheRows {
-    /// The first byte of a sequence's rows.
-    pub fn at(&self, sequence: u32) -> u64 {
-        (self.before + u64::from(sequence) * self.most) * self.row_bytes
+    /// Bytes of a row, all heads of it.
+    pub fn row_bytes(&self) -> u64 {
+        self.n_heads * self.head_bytes
+    }
+
+    /// The first bytes of a sequence's rows, head by head.
+    pub fn firsts(self, sequence: u32) -> impl Iterator<Item = u64> {
+        let first = (self.before + u64::from(sequence) * self.most) * self.row_bytes();
+        (0..self.n_heads).map(move |head| first + head * self.most * self.head_bytes)
     }
 }
 
-/// What keeps the tokens of a layer, `dim` wide keys and values.
-pub fn cache_rows(settings: &Settings, layer: u32, dim: u32) -> Vec<CacheRows> {
-    let rows = |buffer, most: u32, row_bytes| CacheRows {
+/// What keeps the tokens of a layer with such keys and values.
+pub fn cache_rows(settings: &Settings, layer: u32, heads: KvHeads) -> Vec<CacheRows> {
+    let rows = |buffer, most: u32| CacheRows {
         buffer,
         is_latent: false,
         before: 0,
         most: most.into(),
-        row_bytes,
+        n_heads: heads.n.into(),
+        head_bytes: settings.cache.row_bytes(heads.dim.into()),
     };
     let (keys, values) = (Buffer::Keys(layer), Buffer::Values(layer));
-    let row = settings.cache.row_bytes(dim.into());
     let Some(arenas) = settings.arenas_of(layer) else {
         return [keys, values]
-            .map(|buffer| rows(buffer, settings.n_ctx, row))
+            .map(|buffer| rows(buffer, settings.n_ctx))
             .to_vec();
     };
     let mut found = [keys, values]
-        .map(|buffer| rows(buffer, arenas.dense, row))
+        .map(|buffer| rows(buffer, arenas.dense))
         .to_vec();
     if arenas.k_cols == 0 {
         found.push(CacheRows {
             is_latent: true,
             before: u64::from(settings.n_sequences) * u64::from(arenas.dense),
-            ..rows(keys, arenas.latent, row)
+            ..rows(keys, arenas.latent)
         });
     }
-    let latent = arenas.latents.row_bytes(arenas.latent_cols().into());
     found.push(CacheRows {
         is_latent: true,
-        ..rows(Buffer::LatentRows(layer), arenas.latent, latent)
+        n_heads: 1,
+        head_bytes: arenas.latents.row_bytes(arenas.latent_cols().into()),
+        ..rows(Buffer::LatentRows(layer), arenas.latent)
     });
     found
 }
 
 /// The buffers of [`cache_rows`] with their bytes.
-pub fn cache_buffers(settings: &Settings, layer: u32, dim: u32) -> Vec<(Buffer, u64)> {
+pub fn cache_buffers(settings: &Settings, layer: u32, heads: KvHeads) -> Vec<(Buffer, u64)> {
     let mut buffers: Vec<(Buffer, u64)> = vec![];
-    for rows in cache_rows(settings, layer, dim) {
-        let n_bytes = u64::from(settings.n_sequences) * rows.most * rows.row_bytes;
+    for rows in cache_rows(settings, layer, heads) {
+        let n_bytes = u64::from(settings.n_sequences) * rows.most * rows.row_bytes();
         match buffers
             .iter_mut()
             .find(|(buffer, _)| *buffer == rows.buffer)
@@ -337,7 +348,7 @@ pub fn arena_scratch(graph: &Graph, settings: &Settings, size: Size) -> Vec<(Buf
         if arenas.k_cols > 0 {
             let row = settings
                 .cache
-                .row_bytes(graph.cache_dims()[layer as usize].into());
+                .row_bytes(graph.kv_heads()[layer as usize].cols().into());
             let rows = u64::from(settings.n_sequences) * u64::from(arenas.latent);
             keys = rows.saturating_mul(row).max(keys);
         }

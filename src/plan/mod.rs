@@ -106,9 +106,9 @@ pub enum Buffer {
     Int8,
     /// How an input becomes integers; see [`crate::graph::Flat::table`].
     FlatTable(FlatId),
-    /// Keys of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of its arenas, see [`cache_rows`].
+    /// Keys of a layer: `[n_sequences, n_kv_heads, n_ctx, head_dim]`, or those of its arenas, see [`cache_rows`].
     Keys(u32),
-    /// Values of a layer: `[n_sequences, n_ctx, kv_dim]`, or those of the dense arena.
+    /// Values of a layer: `[n_sequences, n_kv_heads, n_ctx, head_dim]`, or those of the dense arena.
     Values(u32),
     /// Rows of a layer's latent arena: `[n_sequences, capacity, latent_cols]`.
     LatentRows(u32),

@@ -12,7 +12,7 @@ use std::ops::Range;
 /// n_kv_heads)`, over the positions `t` of row `r`'s sequence from `max(0, position + 1 - window)` to its own; with
 /// [`Slots::Paths`] over those that are dense.
 ///
-/// `rows`: `[rows]`, `q`: `[rows, n_heads, head_dim]`, `k`, `v`: `[n_sequences, n_ctx, n_kv_heads, head_dim]` in the
+/// `rows`: `[rows]`, `q`: `[rows, n_heads, head_dim]`, `k`, `v`: `[n_sequences, n_kv_heads, n_ctx, head_dim]` in the
 /// words of [`super::cache_write`], `paths`: `[n_sequences, n_positions]` or unused, `y`: `[rows, n_heads, head_dim]`,
 /// or with `n_splits > 1` or `n_apart > 0` the records of [`record_len`]. With `softcap > 0` a score `s` becomes
 /// `softcap * tanh(s / softcap)`. A row without keys gives zeros.
@@ -43,8 +43,8 @@ pub fn attention(
                 return vec![];
             }
             let end = row.position + 1;
-            let first = row.sequence as usize * p.n_ctx as usize;
-            let at = |t: u32| (first + t as usize) * n_kv_heads + head / (n_heads / n_kv_heads);
+            let kv_head = row.sequence as usize * n_kv_heads + head / (n_heads / n_kv_heads);
+            let at = |t: u32| kv_head * p.n_ctx as usize + t as usize;
             let mut keys = end.saturating_sub(p.window)..end;
             if slots == Slots::Paths {
                 keys =

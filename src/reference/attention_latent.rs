@@ -11,7 +11,7 @@ use crate::kernels::{PADDING, Row};
 /// n_kv_heads)`, over the latent rows `t` of row `r`'s sequence from position `max(0, position + 1 - window)` to its
 /// own.
 ///
-/// `rows`: `[rows]`, `q`: `[rows, n_heads, head_dim]`, `k`: `[n_sequences, n_ctx, n_kv_heads, head_dim]` behind
+/// `rows`: `[rows]`, `q`: `[rows, n_heads, head_dim]`, `k`: `[n_sequences, n_kv_heads, n_ctx, head_dim]` behind
 /// `k_first` rows, `c`: `[n_sequences, n_ctx, latent_cols]` with `c_v` from column `v_first` on, both in the words of
 /// [`cache_read`], `paths`: `[n_sequences, n_positions]`, `y`: `[rows, n_splits, n_heads, v_cols + 4]`, the records of
 /// [`record_len`].
@@ -51,14 +51,10 @@ pub fn attention_latent(
         for (s, keys) in splits(keys, p.n_splits).enumerate() {
             let at = |t: u32| sequence as usize * p.n_ctx as usize + t as usize;
             let (mut key, mut row) = (vec![0.0; head_dim], vec![0.0; p.latent_cols as usize]);
+            let kv_head = sequence as usize * n_kv_heads + head / (n_heads / n_kv_heads);
+            let first = p.k_first as usize * n_kv_heads + kv_head * p.n_ctx as usize;
             let score = |t: u32| {
-                let kv_head = head / (n_heads / n_kv_heads);
-                cache_read(
-                    form.keys,
-                    k,
-                    (p.k_first as usize + at(t)) * n_kv_heads + kv_head,
-                    &mut key,
-                );
+                cache_read(form.keys, k, first + t as usize, &mut key);
                 let score = f64::from(p.scale) * dot(q, &key);
                 match f64::from(p.softcap) {
                     softcap if softcap > 0.0 => softcap * (score / softcap).tanh(),

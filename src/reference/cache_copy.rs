@@ -3,13 +3,13 @@
 use super::cache_write::store;
 use crate::kernels::cache_copy::{Form, Params};
 use crate::kernels::paths::Paths;
-use crate::kernels::{PADDING, Row};
+use crate::kernels::{CacheType, PADDING, Row};
 
 /// Of each dense row its values, of each latent one `c_k` and `c_v`, into the cache.
 ///
 /// `rows`: `[rows]`, `qkv`: `[rows, qkv_cols]`, the last `kv_dim` of them values; `latents`: `[rows, latents_cols]`,
 /// `paths`: `[n_sequences, n_positions]`, `c`: `[n_sequences, n_latent_ctx, k_cols + v_cols]`, `values`: `[n_sequences,
-/// n_ctx, kv_dim]`, both in the words of [`super::cache_read`]. A padding row writes nothing.
+/// kv_dim / head_dim, n_ctx, head_dim]`, both in the words of [`super::cache_read`]. A padding row writes nothing.
 #[expect(clippy::too_many_arguments, reason = "one a binding")]
 pub fn cache_copy(
     form: Form,
@@ -35,17 +35,20 @@ pub fn cache_copy(
             continue;
         }
         let slot = paths.slot(sequence, position);
-        let (cache, x, to, words) = match paths.is_latent(sequence, position) {
-            true => {
-                let x = [&latents[k_first..][..k_cols], &latents[v_first..][..v_cols]].concat();
-                (form.latents, x, sequence * p.n_latent_ctx + slot, &mut *c)
-            }
-            false => {
-                let x = heads[heads.len() - p.kv_dim as usize..].to_vec();
-                (form.values, x, sequence * p.n_ctx + slot, &mut *values)
-            }
+        let put = |cache: CacheType, x: &[f32], to: u32, words: &mut [u32]| {
+            let n_words = cache.row_bytes(x.len() as u64) as usize / 4;
+            store(cache, x, &mut words[to as usize * n_words..][..n_words]);
         };
-        let n_words = cache.row_bytes(x.len() as u64) as usize / 4;
-        store(cache, &x, &mut words[to as usize * n_words..][..n_words]);
+        if paths.is_latent(sequence, position) {
+            let x = [&latents[k_first..][..k_cols], &latents[v_first..][..v_cols]].concat();
+            put(form.latents, &x, sequence * p.n_latent_ctx + slot, c);
+            continue;
+        }
+        let heads = &heads[heads.len() - p.kv_dim as usize..];
+        let n_heads = p.kv_dim / p.head_dim;
+        for (head, x) in (0..).zip(heads.chunks_exact(p.head_dim as usize)) {
+            let to = (sequence * n_heads + head) * p.n_ctx + slot;
+            put(form.values, x, to, values);
+        }
     }
 }

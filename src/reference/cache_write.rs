@@ -10,11 +10,11 @@ use half::{f16, slice::HalfFloatSliceExt};
 ///
 /// `rows`: `[rows]`, `table`: `[n_ctx, rotary_dim / 2]` (cos, sin), `qkv`: `[rows, n_heads + 2 * n_kv_heads, head_dim]`,
 /// query heads first, then key and value heads; `norms`: the gains of queries and of keys, `[head_dim]` or unused;
-/// `q`: `[rows, n_heads, head_dim]`, `keys`, `values`: `[n_sequences, n_ctx, n_kv_heads, head_dim]` in the words of
+/// `q`: `[rows, n_heads, head_dim]`, `keys`, `values`: `[n_sequences, n_kv_heads, n_ctx, head_dim]` in the words of
 /// [`cache_read`]. A padding row writes nothing into the cache; its queries are rotated as at position 0.
 ///
 /// With [`Slots::Paths`], `paths`: `[n_sequences, n_positions]`, `keys` are the rows of the dense arena, `[n_sequences,
-/// n_ctx, n_kv_heads, head_dim]`, and from row `k_first` on those of the latent one, `[n_sequences, n_latent_ctx, ..]`;
+/// n_kv_heads, n_ctx, head_dim]`, and from row `k_first` on those of the latent one, `[n_sequences, n_kv_heads, n_latent_ctx, ..]`;
 /// values are not written.
 #[expect(clippy::too_many_arguments, reason = "one a binding")]
 pub fn cache_write(
@@ -36,11 +36,6 @@ pub fn cache_write(
     for (r, row) in rows[..p.rows as usize].iter().enumerate() {
         let is_padding = row.position == PADDING;
         let position = if is_padding { 0 } else { row.position as usize };
-        let to = if is_padding {
-            None
-        } else {
-            place(form, p, row, paths)
-        };
         for h in 0..heads {
             let x = &qkv[(r * heads + h) * head_dim..][..head_dim];
             let mut x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
@@ -62,18 +57,22 @@ pub fn cache_write(
                 Some(h) if form.slots == Slots::Positions => (&mut *values, h - n_kv_heads),
                 Some(_) => continue,
             };
-            if let Some(to) = to {
-                let at = to as usize * n_kv_heads + kv_head;
-                store(cache, &x, &mut words[at * head_words..][..head_words]);
+            if is_padding {
+                continue;
+            }
+            if let Some(at) = place(form, p, row, kv_head as u32, paths) {
+                let at = at as usize * head_words;
+                store(cache, &x, &mut words[at..][..head_words]);
             }
         }
     }
 }
 
-/// The row of `keys` that a token's are kept in, if any.
-fn place(form: Form, p: &Params, row: &Row, paths: &[u32]) -> Option<u32> {
+/// Where a head of a token's key is kept, counted in heads, if anywhere.
+fn place(form: Form, p: &Params, row: &Row, kv_head: u32, paths: &[u32]) -> Option<u32> {
+    let head = row.sequence * p.n_kv_heads + kv_head;
     if form.slots == Slots::Positions {
-        return Some(row.sequence * p.n_ctx + row.position);
+        return Some(head * p.n_ctx + row.position);
     }
     let paths = Paths {
         words: paths,
@@ -81,8 +80,8 @@ fn place(form: Form, p: &Params, row: &Row, paths: &[u32]) -> Option<u32> {
     };
     let slot = paths.slot(row.sequence, row.position);
     match paths.is_latent(row.sequence, row.position) {
-        false => Some(row.sequence * p.n_ctx + slot),
-        true if p.n_latent_ctx > 0 => Some(p.k_first + row.sequence * p.n_latent_ctx + slot),
+        false => Some(head * p.n_ctx + slot),
+        true if p.n_latent_ctx > 0 => Some(p.k_first * p.n_kv_heads + head * p.n_latent_ctx + slot),
         true => None,
     }
 }
@@ -153,7 +152,7 @@ pub(super) fn store(cache: CacheType, x: &[f32], words: &mut [u32]) {
     }
 }
 
-/// Reads the `head`-th vector of a cache, counted over sequences, positions and heads.
+/// Reads the `head`-th vector of a cache, counted over sequences, heads and positions.
 ///
 /// F32: a word is the bits of an element. F16: of two, the first in the low half; beyond its range the largest value
 /// of the sign is kept. Q8: for each 32 elements 8 words of four signed bytes, then the bits of the scale, the

@@ -14,7 +14,7 @@ use crate::kernels::{PADDING, Row};
 /// `w`: `B_k` in rows from `w_first` on, `[n_kv_heads * head_dim, k_cols]`, `rows`: `[rows]`, `c`: `[n_sequences, n_ctx,
 /// latent_cols]` with `c_k` in its first columns, `table`: `[n_positions, rotary_dim / 2]` (cos, sin), `paths`:
 /// `[n_sequences, n_positions]`, `vector`: the gains of the norm, `[head_dim]`, or the bias, `[n_kv_heads, head_dim]`, or
-/// unused; `k`: `[n_sequences, n_ctx, n_kv_heads, head_dim]`.
+/// unused; `k`: `[n_sequences, n_kv_heads, n_ctx, head_dim]`.
 #[expect(clippy::too_many_arguments, reason = "one a binding")]
 pub fn latent_keys(
     form: Form,
@@ -40,8 +40,9 @@ pub fn latent_keys(
         let ours = ours.filter(|row| row.sequence == sequence && row.position != PADDING);
         let end = ours.map(|row| row.position + 1).max().unwrap_or(0);
         for position in (0..end).filter(|&t| paths.is_latent(sequence, t)) {
-            let at = (sequence * p.n_ctx + paths.slot(sequence, position)) as usize;
-            cache_read(form.latents, c, at, &mut latents);
+            let [sequence, n_ctx] = [sequence, p.n_ctx].map(|n| n as usize);
+            let slot = paths.slot(sequence as u32, position) as usize;
+            cache_read(form.latents, c, sequence * n_ctx + slot, &mut latents);
             for head in 0..n_kv_heads {
                 let mut key = vec![0.0f64; head_dim];
                 for (d, key) in key.iter_mut().enumerate() {
@@ -58,7 +59,8 @@ pub fn latent_keys(
                 let angles = &table[position as usize * n_pairs..][..n_pairs];
                 rotate(p.interleaved != 0, angles, &mut key);
                 let key: Vec<f32> = key.iter().map(|&x| x as f32).collect();
-                let words = &mut k[(at * n_kv_heads + head) * head_words..][..head_words];
+                let at = (sequence * n_kv_heads + head) * n_ctx + slot;
+                let words = &mut k[at * head_words..][..head_words];
                 store(form.keys, &key, words);
             }
         }

@@ -122,7 +122,7 @@ impl Session {
         n: u32,
     ) -> Result<Vec<[u32; 2]>, Error> {
         let held = self.count(sequence, n).await?;
-        let n_layers = self.engine.model().graph.cache_dims().len() as u32;
+        let n_layers = self.engine.model().graph.kv_heads().len() as u32;
         let rows = |layer| match self.settings.arenas_of(layer) {
             Some(_) => held.at_most(layer, n),
             None => [n, 0],
@@ -134,17 +134,19 @@ impl Session {
     async fn grow(&mut self, layer: u32, larger: Arenas) -> Result<(), Error> {
         let engine = self.engine.clone();
         let graph = &engine.model().graph;
-        let dim = graph.cache_dims()[layer as usize];
+        let heads = graph.kv_heads()[layer as usize];
         let mut settings = self.settings.clone();
         settings.arenas[layer as usize] = Some(larger);
-        let old = cache_rows(&self.settings, layer, dim);
-        let new = cache_rows(&settings, layer, dim);
+        let old = cache_rows(&self.settings, layer, heads);
+        let new = cache_rows(&settings, layer, heads);
         let mut growths = vec![];
-        for (buffer, n_bytes) in cache_buffers(&settings, layer, dim) {
+        for (buffer, n_bytes) in cache_buffers(&settings, layer, heads) {
             let moved = old.iter().zip(&new).filter(|(old, _)| old.buffer == buffer);
             let parts = moved.flat_map(|(old, new)| {
-                let n = old.most * old.row_bytes;
-                (0..settings.n_sequences).map(move |s| (old.at(s), new.at(s), n))
+                let n = old.most * old.head_bytes;
+                let firsts = |s| old.firsts(s).zip(new.firsts(s));
+                let each = (0..settings.n_sequences).flat_map(firsts);
+                each.map(move |(from, to)| (from, to, n))
             });
             growths.push(Growth {
                 buffer,
@@ -174,28 +176,28 @@ impl Session {
     /// The device's.
     pub async fn cache_use(&mut self) -> Result<CacheUse, Error> {
         let engine = self.engine.clone();
-        let dims = engine.model().graph.cache_dims();
+        let layers = engine.model().graph.kv_heads();
         let mut found = CacheUse::default();
         for sequence in 0..self.settings.n_sequences {
             let n = self.sequences[sequence as usize].n_cached as u32;
             let held = self.rows_held(sequence, n).await?;
-            for ((layer, &dim), [n_dense, n_latent]) in (0..).zip(dims).zip(held) {
+            for ((layer, &heads), [n_dense, n_latent]) in (0..).zip(layers).zip(held) {
                 let [n_dense, n_latent] = [n_dense, n_latent].map(u64::from);
                 found.n_dense += n_dense;
                 found.n_latent += n_latent;
-                for rows in cache_rows(&self.settings, layer, dim) {
+                for rows in cache_rows(&self.settings, layer, heads) {
                     let n = if rows.is_latent { n_latent } else { n_dense };
-                    found.bytes += n * rows.row_bytes;
+                    found.bytes += n * rows.row_bytes();
                     if rows.is_latent {
-                        found.latent_bytes += n * rows.row_bytes;
+                        found.latent_bytes += n * rows.row_bytes();
                     }
                 }
-                let whole = 2 * self.settings.cache.row_bytes(dim.into());
+                let whole = 2 * self.settings.cache.row_bytes(heads.cols().into());
                 found.dense_bytes += u64::from(n) * whole;
             }
         }
-        for (layer, &dim) in (0..).zip(dims) {
-            let buffers = cache_buffers(&self.settings, layer, dim);
+        for (layer, &heads) in (0..).zip(layers) {
+            let buffers = cache_buffers(&self.settings, layer, heads);
             found.allocated += buffers.iter().map(|(_, n_bytes)| n_bytes).sum::<u64>();
         }
         Ok(found)

@@ -227,7 +227,7 @@ impl Session {
                 found: "none".to_owned(),
             });
         };
-        routes.words(graph.cache_dims().len(), &branches.effort)
+        routes.words(graph.kv_heads().len(), &branches.effort)
     }
 
     /// Whether every row of the next steps takes the full branches, whatever a router would say.
@@ -266,7 +266,7 @@ impl Session {
         let n = self.sequences[sequence as usize].n_cached;
         let n_ctx = self.settings.n_ctx as usize;
         let mut taken = TakenRoutes {
-            layers: vec![vec![]; graph.cache_dims().len()],
+            layers: vec![vec![]; graph.kv_heads().len()],
             ..Default::default()
         };
         for node in graph.nodes() {
@@ -336,7 +336,7 @@ pub struct LayerCosts {
 
 /// What the branches of each layer cost.
 pub fn layer_costs(graph: &Graph) -> Vec<LayerCosts> {
-    let mut costs = vec![LayerCosts::default(); graph.cache_dims().len()];
+    let mut costs = vec![LayerCosts::default(); graph.kv_heads().len()];
     let size = |id: crate::graph::WeightId| {
         let weight = &graph.weights()[id.0 as usize];
         f64::from(weight.rows) * f64::from(weight.cols)

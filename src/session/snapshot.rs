@@ -1,8 +1,8 @@
 //! A sequence saved, and loaded again: its tokens, and what the cache holds of them.
 //!
-//! A snapshot is the text `DEPUTYS1`, the length of a header as a little-endian u32, the header in JSON, the tokens as
+//! A snapshot is the text `DEPUTYS2`, the length of a header as a little-endian u32, the header in JSON, the tokens as
 //! u32, and then layer by layer the words of its paths where it has a router, its keys, its values and its latent rows,
-//! each in order of positions and in the format of the cache.
+//! each head by head, in order of positions and in the format of the cache.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::kernels::CacheType;
 use crate::kernels::paths::{N_DENSE, Paths};
 use crate::plan::{Buffer, Held, cache_rows};
 
-const MAGIC: &[u8; 8] = b"DEPUTYS1";
+const MAGIC: &[u8; 8] = b"DEPUTYS2";
 
 /// What a snapshot was made of. Another model, or another cache, cannot go on from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ struct Header {
     n_bytes: u64,
 }
 
-/// One buffer's rows of a sequence.
+/// One buffer's rows of a sequence, or a head of them.
 struct Part {
     buffer: Buffer,
     at: u64,
@@ -77,15 +77,11 @@ impl Session {
         bytes.extend((header.len() as u32).to_le_bytes());
         bytes.extend(header);
         bytes.extend(tokens.iter().flat_map(|id| id.to_le_bytes()));
-        for Part {
-            buffer,
-            at,
-            n_bytes,
-        } in parts
-        {
-            if n_bytes > 0 {
-                bytes.extend(self.state.gather(&[(buffer, at, n_bytes)]).await?);
-            }
+        // A buffer at a time, since what is read passes through a buffer of its size.
+        for parts in parts.chunk_by(|a, b| a.buffer == b.buffer) {
+            let held = parts.iter().filter(|part| part.n_bytes > 0);
+            let parts: Vec<_> = held.map(|p| (p.buffer, p.at, p.n_bytes)).collect();
+            bytes.extend(self.state.gather(&parts).await?);
         }
         Ok(bytes)
     }
@@ -101,7 +97,7 @@ impl Session {
     pub async fn load(&mut self, sequence: u32, bytes: &[u8]) -> Result<(), Error> {
         let whole = bytes.len();
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            return Err(refused("beginning", "DEPUTYS1", "something else"));
+            return Err(refused("beginning", "DEPUTYS2", "something else"));
         };
         let (length, rest) = rest
             .split_first_chunk()
@@ -197,7 +193,7 @@ impl Session {
 
     /// Every layer's rows add up, and layers without arenas have dense ones alone.
     fn check_rows(&self, header: &Header) -> Result<(), Error> {
-        let n_layers = self.engine.model().graph.cache_dims().len();
+        let n_layers = self.engine.model().graph.kv_heads().len();
         if header.rows.len() != n_layers {
             return Err(refused("layers", n_layers, header.rows.len()));
         }
@@ -254,7 +250,7 @@ impl Session {
         let graph = &self.engine.model().graph;
         let settings = &self.settings;
         let mut parts = vec![];
-        for ((layer, &dim), &[dense, latent]) in (0..).zip(graph.cache_dims()).zip(rows) {
+        for ((layer, &heads), &[dense, latent]) in (0..).zip(graph.kv_heads()).zip(rows) {
             let is_here = |op: &Op| matches!(op, Op::Route { layer: of, .. } if *of == layer);
             if graph.nodes().iter().any(|node| is_here(&node.op)) {
                 parts.push(Part {
@@ -263,13 +259,14 @@ impl Session {
                     n_bytes: 4 * u64::from(n),
                 });
             }
-            for rows in cache_rows(settings, layer, dim) {
+            for rows in cache_rows(settings, layer, heads) {
                 let held = if rows.is_latent { latent } else { dense };
-                parts.push(Part {
+                let n_bytes = u64::from(held) * rows.head_bytes;
+                parts.extend(rows.firsts(sequence).map(|at| Part {
                     buffer: rows.buffer,
-                    at: rows.at(sequence),
-                    n_bytes: u64::from(held) * rows.row_bytes,
-                });
+                    at,
+                    n_bytes,
+                }));
             }
         }
         parts

@@ -235,7 +235,7 @@ impl Inputs {
         let whole = Params { n_ctx: n, ..p };
         let arena = |seed| {
             let all = cached(cache, &whole, rows, seed);
-            arena(&all, view(&paths, n), false, p.n_ctx)
+            arena(&all, view(&paths, n), false, p.n_kv_heads, p.n_ctx)
         };
         Self {
             rows: rows.to_vec(),
@@ -313,16 +313,23 @@ pub(crate) fn random_paths(n_sequences: u32, n_positions: u32, share: u32) -> Ve
 }
 
 /// The rows of a kind, out of a cache that has each at its position, in an arena of `capacity` rows a sequence.
-pub(crate) fn arena(all: &[u32], paths: Paths<'_>, latent: bool, capacity: u32) -> Vec<u32> {
+pub(crate) fn arena(
+    all: &[u32],
+    paths: Paths<'_>,
+    latent: bool,
+    n_heads: u32,
+    capacity: u32,
+) -> Vec<u32> {
     let n = paths.n_positions;
-    let n_sequences = paths.words.len() as u32 / n;
-    let row = all.len() / paths.words.len();
-    let mut arena = vec![0x7fc0_7e00; (n_sequences * capacity) as usize * row];
-    for sequence in 0..n_sequences {
+    let lists = paths.words.len() as u32 / n * n_heads;
+    let words = all.len() / (lists * n) as usize;
+    let mut arena = vec![0x7fc0_7e00; (lists * capacity) as usize * words];
+    for list in 0..lists {
+        let sequence = list / n_heads;
         for position in (0..n).filter(|&t| paths.is_latent(sequence, t) == latent) {
-            let from = (sequence * n + position) as usize * row;
-            let to = (sequence * capacity + paths.slot(sequence, position)) as usize * row;
-            arena[to..][..row].copy_from_slice(&all[from..][..row]);
+            let from = (list * n + position) as usize * words;
+            let to = (list * capacity + paths.slot(sequence, position)) as usize * words;
+            arena[to..][..words].copy_from_slice(&all[from..][..words]);
         }
     }
     arena

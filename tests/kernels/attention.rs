@@ -319,8 +319,8 @@ pub(crate) fn cached(cache: CacheType, p: &Params, rows: &[Row], seed: u64) -> V
                 .collect()
         }
     };
-    for (at, heads) in heads.chunks_exact_mut(p.n_kv_heads as usize).enumerate() {
-        let (sequence, position) = (at as u32 / p.n_ctx, at as u32 % p.n_ctx);
+    for (at, head) in (0..).zip(&mut heads) {
+        let (sequence, position) = (at / p.n_ctx / p.n_kv_heads, at % p.n_ctx);
         let sees = |row: &&Row| {
             row.position != PADDING
                 && row.sequence == sequence
@@ -329,7 +329,7 @@ pub(crate) fn cached(cache: CacheType, p: &Params, rows: &[Row], seed: u64) -> V
         };
         if rows.iter().find(sees).is_none() {
             // NaN in f32 and in two f16.
-            heads.iter_mut().for_each(|head| head.fill(0x7fc0_7e00));
+            head.fill(0x7fc0_7e00);
         }
     }
     heads.concat()

@@ -29,7 +29,8 @@ fn a_wrong_attention_is_caught() {
             "keys.x + split * SPLIT_KEYS * 2u",
         ),
         ("(n_keys + n_each - 1u) / n_each", "n_keys / n_each + 1u"),
-        ("row.sequence * params.n_ctx", "row.sequence"),
+        ("head * params.n_ctx", "head"),
+        ("params.n_kv_heads + kv_head;", "params.n_kv_heads;"),
         ("if params.softcap > 0.0", "if params.softcap > 9.0"),
         ("sums[2] * by.z", "sums[2]"),
         ("value * weights.w", "value * weights.z"),
@@ -125,8 +126,8 @@ fn a_wrong_attention_of_many_rows_is_caught() {
             "query * params.scale, true",
         ),
         (
-            "key(kv_first + t * kv_stride + min(at, QUADS - 1u))",
-            "key(kv_first + t * kv_stride + at)",
+            "key(kv_first + t * QUADS + min(at, QUADS - 1u))",
+            "key(kv_first + t * QUADS + at)",
         ),
         (
             "clamp(tile + i / LANES, keys.x, keys.y - 1u)",
@@ -184,6 +185,35 @@ fn a_wrong_cache_is_caught() {
                 let result = case(gpu, &broken, cache, &p, &rows);
                 expect_caught(&program.to_string(), &format!("{from} -> {to}"), result);
             }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_cache_in_words_of_64_bits_is_caught() {
+    let Some(gpu) = gpu() else { return };
+    let (p, rows) = (params(4, 1, 64, 100), mixed(100));
+    let call = Call::Attention(
+        Form::plain(CacheType::F16),
+        Params {
+            rows: rows.len() as u32,
+            ..p
+        },
+    );
+    let mut programs = gpu.programs(&call);
+    programs.retain(|program| program.shader.has_int64());
+    if programs.is_empty() {
+        eprintln!("skipped: the adapter has no integers of 64 bits");
+    }
+    for program in &programs {
+        for (from, to) in [
+            ("k[first + 1u]", "k[first]"),
+            ("v[first + 1u]", "v[first]"),
+            ("key_words(b.z)", "key_words(b.w)"),
+            ("value_words(a.w)", "value_words(a.z)"),
+        ] {
+            let broken = case(gpu, &program.broken(from, to), CacheType::F16, &p, &rows);
+            expect_caught(&program.to_string(), &format!("{from} -> {to}"), broken);
         }
     }
 }

@@ -14,11 +14,11 @@ fn cache_copy_matches_the_reference_for_every_type() {
     let Some(gpu) = gpu() else { return };
     for values in CacheType::ALL {
         for latents in CacheType::ALL {
-            for (kv_dim, k_cols, v_cols) in [(32, 0, 32), (256, 64, 96), (64, 512, 288)] {
+            for (n_heads, k_cols, v_cols) in [(1, 0, 32), (4, 64, 96), (2, 512, 288)] {
                 each(
                     gpu,
                     Form { values, latents },
-                    &params(kv_dim, k_cols, v_cols),
+                    &params(n_heads, 32, k_cols, v_cols),
                 );
             }
         }
@@ -27,8 +27,14 @@ fn cache_copy_matches_the_reference_for_every_type() {
         values: CacheType::F16,
         latents: CacheType::F32,
     };
-    for (kv_dim, k_cols, v_cols) in [(4, 0, 4), (36, 4, 12), (252, 0, 260), (1028, 20, 4)] {
-        each(gpu, form, &params(kv_dim, k_cols, v_cols));
+    for (n_heads, head_dim, k_cols, v_cols) in [
+        (1, 4, 0, 4),
+        (3, 12, 4, 12),
+        (3, 84, 0, 260),
+        (257, 4, 20, 4),
+        (1, 1028, 20, 4),
+    ] {
+        each(gpu, form, &params(n_heads, head_dim, k_cols, v_cols));
     }
 }
 
@@ -39,7 +45,7 @@ fn a_wrong_cache_copy_is_caught() {
         values: CacheType::F32,
         latents: CacheType::F32,
     };
-    let p = params(512, 64, 96);
+    let p = params(4, 128, 64, 96);
     let program = &gpu.programs(&Call::CacheCopy(form, p))[0];
     for (from, to) in [
         ("if row.position == PADDING {", "if false {"),
@@ -50,7 +56,9 @@ fn a_wrong_cache_copy_is_caught() {
         ("mine >= k_quads", "mine > k_quads"),
         ("wg.y * (params.latents_cols / 4u)", "wg.y"),
         ("row.sequence * params.n_latent_ctx", "row.sequence"),
-        ("row.sequence * params.n_ctx", "row.sequence"),
+        ("head * params.n_ctx", "head"),
+        ("+ i / head_quads", ""),
+        ("+ i % head_quads", "+ i"),
         ("end - n_quads", "end - n_quads - 1u"),
         (
             "store(lid, slot * n_quads + i, quad, i < n_quads)",
@@ -67,7 +75,8 @@ fn a_wrong_cache_copy_is_caught() {
     }
 }
 
-fn params(kv_dim: u32, k_cols: u32, v_cols: u32) -> Params {
+fn params(n_heads: u32, head_dim: u32, k_cols: u32, v_cols: u32) -> Params {
+    let kv_dim = n_heads * head_dim;
     Params {
         rows: 13,
         qkv_cols: kv_dim + 64,
@@ -80,7 +89,7 @@ fn params(kv_dim: u32, k_cols: u32, v_cols: u32) -> Params {
         k_cols,
         v_first: k_cols + 32,
         v_cols,
-        pad0: 0,
+        head_dim,
     }
 }
 
@@ -137,6 +146,6 @@ fn case(gpu: &Gpu, program: &Program, form: Form, p: &Params) -> Result<(), Stri
     );
     let cols = (p.k_cols + p.v_cols) as usize;
     check_cached(form.latents, cols, &got[0], &want_c).map_err(|e| format!("latents: {e}"))?;
-    let cols = p.kv_dim as usize;
+    let cols = p.head_dim as usize;
     check_cached(form.values, cols, &got[1], &want).map_err(|e| format!("values: {e}"))
 }

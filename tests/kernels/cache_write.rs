@@ -77,12 +77,7 @@ fn a_wrong_cache_write_is_caught() {
             "select(row.position, 0u, row.position == PADDING)",
             "wg.y",
         ),
-        (
-            CacheType::F32,
-            p,
-            "row.sequence * params.n_ctx",
-            "row.sequence",
-        ),
+        (CacheType::F32, p, "kv_head) * params.n_ctx", "kv_head)"),
         (
             CacheType::F32,
             p,
@@ -186,8 +181,8 @@ fn keys_by_paths_are_those_by_positions() {
     };
     let (plain, routed) = (run(Slots::Positions), run(Slots::Paths));
     let all = &plain[1][..rows.len() * row_words];
-    let dense = arena(all, view(&paths, N_CTX), false, N_CTX);
-    let latent = arena(all, view(&paths, N_CTX), true, N_CTX);
+    let dense = arena(all, view(&paths, N_CTX), false, 2, N_CTX);
+    let latent = arena(all, view(&paths, N_CTX), true, 2, N_CTX);
     assert!(plain[0] == routed[0], "queries");
     assert!([dense, latent].concat() == routed[1], "keys");
 }
@@ -212,9 +207,10 @@ fn a_wrong_place_is_caught() {
             "NOWHERE, false",
         ),
         (&dense, "& IS_LATENT) != 0u", "& IS_LATENT) == 0u"),
-        (&both, "params.k_first + slot", "slot"),
-        (&both, "row.sequence * params.n_latent_ctx + ", ""),
-        (&both, "row.sequence * params.n_ctx + ", ""),
+        (&both, "params.k_first * params.n_kv_heads + ", ""),
+        (&both, "head * params.n_latent_ctx", "head"),
+        (&both, "head * params.n_ctx + ", ""),
+        (&both, "params.n_kv_heads + kv_head;", "params.n_kv_heads;"),
         (
             &both,
             "n_latent(row.sequence, row.position) - 1u",

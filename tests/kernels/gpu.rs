@@ -34,6 +34,8 @@ pub(crate) fn gpu() -> Option<&'static Gpu> {
 pub(crate) struct Gpu {
     /// Smallest size of a subgroup, 0 without.
     pub(crate) subgroups: u32,
+    /// Whether shaders have integers of 64 bits.
+    int64: bool,
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<Program, wgpu::ComputePipeline>>,
@@ -64,7 +66,8 @@ impl Gpu {
             ..Default::default()
         };
         let adapter = pollster::block_on(instance.request_adapter(&options)).ok()?;
-        let required_features = adapter.features() & wgpu::Features::SUBGROUP;
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64;
+        let required_features = adapter.features() & wanted;
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             required_features,
             ..Default::default()
@@ -76,11 +79,12 @@ impl Gpu {
             info.name, info.driver_info, required_features
         );
         Some(Self {
-            subgroups: if required_features.is_empty() {
-                0
-            } else {
+            subgroups: if required_features.contains(wgpu::Features::SUBGROUP) {
                 info.subgroup_min_size
+            } else {
+                0
             },
+            int64: required_features.contains(wgpu::Features::SHADER_INT64),
             device,
             queue,
             pipelines: Mutex::default(),
@@ -93,6 +97,7 @@ impl Gpu {
         let capabilities = Capabilities {
             subgroups: self.subgroups,
             software: false,
+            int64: self.int64,
         };
         for choice in capabilities.choices() {
             let program = Program::new(shader(call, &choice));

@@ -75,7 +75,7 @@ fn a_wrong_attention_latent_is_caught() {
     let program = &gpu.programs(&Call::AttentionLatent(form, p))[0];
     for (from, to) in [
         ("n_latent(row.sequence, row.position - params.window)", "0u"),
-        ("params.k_first + row", "row"),
+        ("params.k_first * params.n_kv_heads + ", ""),
         ("* v_stride + params.v_first / 4u", "* v_stride"),
         ("params.latent_cols / 4u", "params.v_cols / 4u"),
         (
@@ -152,7 +152,7 @@ fn two_arenas_merge_to_the_attention_over_one() {
         let b_v = Weights::random(dtype, 128, r as usize, 6);
         let (k, v) = (
             cached(f32s, &p, &rows, 2),
-            products(b_v.packed(), &c_v, 128, r),
+            by_heads(&products(b_v.packed(), &c_v, 128, r), [3, n, 2, 64]),
         );
         let q = queries(&p, rows.len());
         let mut whole = vec![0.0; q.len()];
@@ -160,7 +160,7 @@ fn two_arenas_merge_to_the_attention_over_one() {
         reference::attention(plain, &p, &rows, &q, &k, words(&v), &[], &mut whole);
 
         let paths = random_paths(3, n, share);
-        let arena = |all: &[u32], latent| arena(all, view(&paths, n), latent, n);
+        let arena = |all: &[u32], latent, n_heads| arena(all, view(&paths, n), latent, n_heads, n);
         let routed = Params {
             n_splits,
             n_positions: n,
@@ -179,8 +179,8 @@ fn two_arenas_merge_to_the_attention_over_one() {
         let args = [
             Arg::In(1, words(&rows)),
             Arg::In(2, words(&q)),
-            Arg::In(3, &arena(&k, false)),
-            Arg::In(4, &arena(words(&v), false)),
+            Arg::In(3, &arena(&k, false, 2)),
+            Arg::In(4, &arena(words(&v), false, 2)),
             Arg::In(6, &paths),
             Arg::Out(7, &y),
         ];
@@ -196,8 +196,8 @@ fn two_arenas_merge_to_the_attention_over_one() {
         let args = [
             Arg::In(1, words(&rows)),
             Arg::In(2, words(&q)),
-            Arg::In(3, &arena(&k, true)),
-            Arg::In(4, &arena(words(&c_v), true)),
+            Arg::In(3, &arena(&k, true, 2)),
+            Arg::In(4, &arena(words(&c_v), true, 1)),
             Arg::In(6, &paths),
             Arg::Out(7, &vec![DIRT; len(n_splits, r)]),
         ];
@@ -353,11 +353,11 @@ fn case(
         head_dim: p.latent_cols,
         ..*p
     };
-    let arena = |all: &[u32]| arena(all, view(&paths, n), true, p.n_ctx);
+    let arena = |all: &[u32], n_heads| arena(all, view(&paths, n), true, n_heads, p.n_ctx);
     let key_words = form.keys.row_bytes((p.n_kv_heads * p.head_dim).into()) as usize / 4;
     let mut k = vec![0x7fc0_7e00; p.k_first as usize * key_words];
-    k.extend(arena(&cached(form.keys, p, rows, 2)));
-    let c = arena(&cached(form.latents, &one_head, rows, 3));
+    k.extend(arena(&cached(form.keys, p, rows, 2), p.n_kv_heads));
+    let c = arena(&cached(form.latents, &one_head, rows, 3), 1);
     let q = queries(p, rows.len());
     let n_out = rows.len() * (p.n_splits * p.n_heads * record_len(p.v_cols)) as usize;
     let (y, mut want) = dirt(n_out);
@@ -447,4 +447,17 @@ fn values_case(
     let got = gpu.run(&program, &Call::LatentValues(dtype, *p), &args)?;
     reference::latent_values(dtype, p, weights.packed(), &z, &bias, &mut want);
     check(&got[0], &want, SUMS)
+}
+
+/// `x`, `[n_sequences, n_ctx, n_heads, head_dim]`, as a cache keeps it.
+fn by_heads(x: &[f32], [n_sequences, n_ctx, n_heads, head_dim]: [u32; 4]) -> Vec<f32> {
+    let mut heads = vec![];
+    for list in 0..n_sequences * n_heads {
+        let (sequence, head) = (list / n_heads, list % n_heads);
+        for position in 0..n_ctx {
+            let at = ((sequence * n_ctx + position) * n_heads + head) * head_dim;
+            heads.extend_from_slice(&x[at as usize..][..head_dim as usize]);
+        }
+    }
+    heads
 }

@@ -288,7 +288,7 @@ fn snapshots_that_do_not_fit_are_refused_and_nothing_is_lost() {
     broken_token[header_end + 3] = 1;
     let mut tried = session;
     for (bytes, error) in [
-        (vec![], "snapshot: beginning: expected DEPUTYS1"),
+        (vec![], "snapshot: beginning: expected DEPUTYS2"),
         (
             good[..10].to_vec(),
             "snapshot: length: expected at least 12 bytes",

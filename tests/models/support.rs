@@ -49,7 +49,7 @@ pub(crate) fn has_gpu() -> bool {
 
 /// f32 wherever there is a choice, so that differences are rounding. `DEPUTY_TUNE` (off, or the
 /// number of a candidate) and `DEPUTY_KERNELS` (gpu, software, each also with `-plain` behind it: without
-/// subgroups) have every test run on kernels that this device would not choose; `DEPUTY_CACHE` (dense, latent-v,
+/// subgroups and integers of 64 bits) have every test run on kernels that this device would not choose; `DEPUTY_CACHE` (dense, latent-v,
 /// latent) has routed models keep their tokens so.
 pub(crate) fn exact(device: DeviceChoice) -> LoadOptions {
     LoadOptions {
@@ -76,6 +76,7 @@ pub(crate) fn kernels(subgroups: u32, software: bool) -> Capabilities {
     Capabilities {
         subgroups,
         software,
+        int64: subgroups > 0,
     }
 }
 

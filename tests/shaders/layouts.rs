@@ -154,7 +154,7 @@ fn host_structs() -> BTreeMap<&'static str, Layout> {
                 k_cols,
                 v_first,
                 v_cols,
-                pad0
+                head_dim
             }),
         ),
         (

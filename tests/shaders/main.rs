@@ -202,6 +202,7 @@ fn parse(shader: &Shader, source: &str) -> (Module, ModuleInfo) {
     // pack2x16float and unpack2x16float are core WGSL, which OpenGL alone lacks.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SUBGROUP, shader.has_subgroups());
+    capabilities.set(Capabilities::SHADER_INT64, shader.has_int64());
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .subgroup_operations(naga::valid::SubgroupOperationSet::all())

@@ -43,6 +43,7 @@ impl Load {
             capabilities: Some(Capabilities {
                 subgroups: self.subgroups,
                 software: self.software,
+                int64: false,
             }),
             ..LoadOptions::default()
         })

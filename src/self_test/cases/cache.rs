@@ -64,7 +64,7 @@ pub(super) fn cache_copy_case(values: CacheType) -> Case {
         k_cols: 64,
         v_first: 200,
         v_cols: 96,
-        pad0: 0,
+        head_dim: 96,
     };
     let n_bytes = |n_rows: usize, cache: CacheType, cols| n_rows * cache.row_bytes(cols) as usize;
     let bindings = vec![

@@ -109,7 +109,7 @@ impl Step {
         let (depth, n_rows) = (u64::from(self.depth), u64::from(self.n_rows));
         let n_positions = (depth + n_rows).min(window.saturating_add(n_rows - 1));
         let n_pairs: u64 = (1..=n_rows).map(|row| (depth + row).min(window)).sum();
-        let kv_dim = u64::from(graph.cache_dims()[layer as usize]);
+        let kv_dim = u64::from(graph.kv_heads()[layer as usize].cols());
         Work {
             n_bytes: n_positions * self.cache.row_bytes(kv_dim),
             flops: 2 * n_pairs * q_dim,
