@@ -20,7 +20,7 @@ pub struct Capabilities {
     /// reading is dear and neighbours need not read neighbouring memory.
     pub software: bool,
     /// Shaders have integers of 64 bits. Only software adapters are asked for them: their lanes take turns at
-    /// reading, and four words of 64 bits take hardly longer than four of 32.
+    /// reading, and wider words are fewer turns.
     pub int64: bool,
 }
 
