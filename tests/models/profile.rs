@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deputy::gpu::{Gpu, GpuOptions, State, Weights, adapters};
 use deputy::graph::RouterKind;
@@ -21,7 +21,11 @@ fn a_profile_times_every_kernel_and_leaves_the_sequence_as_it_was() {
         let before = logits_of_last(&mut fresh, &prompt);
         assert_eq!(logits_of_last(&mut profiled, &prompt), before);
         for tokens in [&[7, 8, 9, 10, 11][..], &[12]] {
+            // Makes the pipelines, which the time of the next call would hide the kernels in.
+            pollster::block_on(profiled.profile(tokens, 1)).unwrap();
+            let start = Instant::now();
             let profile = pollster::block_on(profiled.profile(tokens, 3)).unwrap();
+            let took = start.elapsed();
             assert_eq!(
                 profile.plan.size.rows,
                 tokens.len().next_power_of_two() as u32
@@ -30,11 +34,15 @@ fn a_profile_times_every_kernel_and_leaves_the_sequence_as_it_was() {
             for (dispatch, (name, time)) in profile.plan.dispatches.iter().zip(&profile.kernels) {
                 // Kernels that stand in for another begin with its name.
                 assert!(name.starts_with(dispatch.call.kernel()), "{name}");
-                assert!(
-                    *time > Duration::ZERO && *time < profile.step,
-                    "{name} {time:?}"
-                );
+                assert!(*time > Duration::ZERO, "{name}");
             }
+            // Two of three runs took a median or longer, and all of them one after the other.
+            let kernels: Duration = profile.kernels.iter().map(|(_, time)| *time).sum();
+            assert!(
+                2 * (kernels + profile.step) < took,
+                "kernels {kernels:?}, step {:?}, all of it {took:?}",
+                profile.step
+            );
             let on_gpu = device != DeviceChoice::Cpu;
             let variant = |(name, _): &(String, _)| name.starts_with("matvec_");
             assert_eq!(profile.kernels.iter().any(variant), on_gpu);
