@@ -13,7 +13,7 @@ const PAGE: &str = include_str!("page.html");
 
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
-/// How long the browser may take to start and to compile everything.
+/// How long the browser may take to start, and then for each further part of the shaders.
 const PATIENCE: Duration = Duration::from_secs(400);
 
 /// A shader as the page gets it.
@@ -75,9 +75,14 @@ pub(crate) fn report(name: &str, shaders: &[Source]) -> Option<Report> {
         return skip("there is no Chromium");
     };
     let json = serde_json::to_string(shaders).expect("plain data");
-    let body = serve(listener, json).recv_timeout(PATIENCE);
-    let body =
-        body.unwrap_or_else(|e| panic!("no report ({e}); Chromium said:\n{}", browser.said()));
+    let page = serve(listener, json);
+    let body = loop {
+        match page.recv_timeout(PATIENCE) {
+            Ok(Said::Alive) => {}
+            Ok(Said::Report(body)) => break body,
+            Err(e) => panic!("no report ({e}); Chromium said:\n{}", browser.said()),
+        }
+    };
     drop(browser);
     let report: Report = serde_json::from_slice(&body).expect("the page posts a report");
     assert_eq!(report.failure, None, "the page failed");
@@ -90,9 +95,15 @@ pub(crate) fn report(name: &str, shaders: &[Source]) -> Option<Report> {
     }
 }
 
+/// What comes from the page while it works.
+enum Said {
+    Alive,
+    Report(Vec<u8>),
+}
+
 /// Answers requests from threads of their own, since browsers open connections before they need them, until the
-/// process ends. The report comes through the channel.
-fn serve(listener: TcpListener, shaders: String) -> mpsc::Receiver<Vec<u8>> {
+/// process ends.
+fn serve(listener: TcpListener, shaders: String) -> mpsc::Receiver<Said> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -104,7 +115,7 @@ fn serve(listener: TcpListener, shaders: String) -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-fn answer(stream: TcpStream, shaders: &str, report: &mpsc::Sender<Vec<u8>>) -> io::Result<()> {
+fn answer(stream: TcpStream, shaders: &str, page: &mpsc::Sender<Said>) -> io::Result<()> {
     let mut reader = BufReader::new(&stream);
     let mut request = String::new();
     reader.read_line(&mut request)?;
@@ -122,22 +133,20 @@ fn answer(stream: TcpStream, shaders: &str, report: &mpsc::Sender<Vec<u8>>) -> i
     }
     let mut body = vec![0; n_bytes];
     reader.read_exact(&mut body)?;
-    let (status, kind, content) = match request.split(' ').nth(1) {
-        Some("/") => ("200 OK", "text/html", PAGE),
-        Some("/shaders.json") => ("200 OK", "application/json", shaders),
-        Some("/report") => ("200 OK", "text/plain", ""),
-        _ => ("404 Not Found", "text/plain", ""),
+    let (status, kind, content, said) = match request.split(' ').nth(1) {
+        Some("/") => ("200 OK", "text/html", PAGE, None),
+        Some("/shaders.json") => ("200 OK", "application/json", shaders, None),
+        Some("/alive") => ("200 OK", "text/plain", "", Some(Said::Alive)),
+        Some("/report") => ("200 OK", "text/plain", "", Some(Said::Report(body))),
+        _ => ("404 Not Found", "text/plain", "", None),
     };
     write!(
         &stream,
         "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{content}",
         content.len()
     )?;
-    if !body.is_empty() {
-        // The receiver is gone where a second report comes; the first one counts.
-        report.send(body).map_err(io::Error::other)?;
-    }
-    Ok(())
+    // The receiver is gone where a second report comes; the first one counts.
+    said.map_or(Ok(()), |said| page.send(said).map_err(io::Error::other))
 }
 
 /// A running Chromium with a profile of its own.
