@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::program::{
@@ -364,23 +364,31 @@ fn ctrl_c_ends_an_answer_and_keeps_what_there_is_of_it() {
     let folder = Folder::new("interrupt");
     for json in [false, true] {
         let mut args = endless(&folder);
-        args.extend(json.then(|| "--json".to_owned()));
+        if json {
+            args.extend(["--json", "-v"].map(str::to_owned));
+        }
         let mut child = command(&args).spawn().expect("the program starts");
         let mut stdout = child.stdout.take().expect("is piped");
-        let mut begin = [0; 10];
+        let mut stderr = BufReader::new(child.stderr.take().expect("is piped"));
         if json {
-            std::thread::sleep(std::time::Duration::from_millis(1500));
+            // The step behind the prompt's, so that there is a token.
+            let mut line = String::new();
+            while !line.starts_with("plan for 1 rows") {
+                line.clear();
+                assert_ne!(stderr.read_line(&mut line).expect("is text"), 0);
+            }
         } else {
-            stdout.read_exact(&mut begin).expect("an answer begins");
+            stdout.read_exact(&mut [0; 10]).expect("an answer begins");
         }
         interrupt(&child);
         let mut rest = vec![];
         stdout.read_to_end(&mut rest).expect("can be read");
-        let output = child.wait_with_output().expect("the program ends");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(130), "{stderr}");
-        assert!(stderr.contains("cancelled"), "{stderr}");
-        assert!(!stderr.contains("error"), "{stderr}");
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).expect("is text");
+        let status = child.wait().expect("the program ends");
+        assert_eq!(status.code(), Some(130), "{said}");
+        assert!(said.contains("cancelled"), "{said}");
+        assert!(!said.contains("error"), "{said}");
         if json {
             let value: Value = serde_json::from_slice(&rest).expect("is JSON");
             assert_eq!(value["stop"], "cancelled");
