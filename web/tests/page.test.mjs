@@ -37,13 +37,13 @@ const say = async (text) => {
   await page.fill("#question", text);
   await page.press("#question", "Enter");
 };
-const answered = () => page.waitForSelector("#stop", { state: "hidden", timeout: 90_000 });
+const answered = () => page.waitForSelector("#stop", { state: "hidden" });
 const last = (selector = ".text") => page.locator(`#messages li.assistant ${selector}`).last().textContent();
 
 test("the default model is loaded and talks", async () => {
   await page.click("#load-default");
   await page.waitForSelector("#loading progress");
-  await page.waitForSelector("#question:enabled", { timeout: 90_000 });
+  await page.waitForSelector("#question:enabled");
   assert.match(await page.textContent("#notice"), /processor.*swiftshader/is);
   await slide("temperature", 0);
   await say("My name is Anna and I like pears.");
@@ -84,7 +84,7 @@ test("an answer can be stopped, and a new chat forgets", async () => {
 
 test("a lost device is told of, and the answer goes on", async () => {
   await page.click("#new-chat");
-  const told = page.waitForSelector("#notice strong:text('The GPU was reset')", { timeout: 90_000 });
+  const told = page.waitForSelector("#notice strong:text('The GPU was reset')");
   await say("Tell me a story about a fox.");
   await page.waitForFunction(() => document.querySelector("#messages li:last-child .text").textContent.length > 20);
   // As a crashed driver would: nobody asks the engine.
@@ -131,13 +131,13 @@ test("a picked folder is loaded, and what is no model explained", async () => {
   const folder = join(models, "qwen3");
   const names = readdirSync(folder).filter((name) => /^(config|model|tokenizer|chat|generation)/.test(name) && !name.endsWith(".gguf"));
   await page.setInputFiles("#pick-file", names.map((name) => join(folder, name)));
-  await page.waitForSelector("#question:enabled", { timeout: 90_000 });
+  await page.waitForSelector("#question:enabled");
   assert.match(await page.textContent("#facts"), /qwen3/);
 });
 
 test("the example of thirty lines tells a story", async () => {
   const example = await open(browser, site.url, "/examples/story.html");
-  await example.click("button:enabled", { timeout: 90_000 });
+  await example.click("button:enabled");
   await example.waitForFunction(() => document.querySelector("#story").textContent.split(" ").length > 8);
   assert.match(await example.textContent("#story"), /^[A-Z]/);
   await example.context().close();

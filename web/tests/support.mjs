@@ -31,11 +31,14 @@ const FLAGS = [
 /** A software adapter, so that every machine computes alike. */
 export const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
+/** Milliseconds that a busy machine may take for anything that a test waits for. */
+const PATIENCE = 300_000;
+
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
 export async function launch(flags = WEBGPU) {
   const executablePath = process.env.CHROMIUM ?? CHROMIUM.find((path) => existsSync(path));
-  return chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
+  return chromium.launch({ executablePath, args: [...FLAGS, ...flags], timeout: PATIENCE });
 }
 
 /** The package and the test models on a server. */
@@ -52,6 +55,7 @@ export function sharedModels() {
 /** A page with the package as `deputy` in it, in a profile of its own. */
 export async function open(browser, url, path = "/tests/blank.html") {
   const context = await browser.newContext();
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   page.on("pageerror", (error) => console.error(`page: ${error.stack ?? error}`));
   page.on("console", (message) => {
