@@ -47,33 +47,44 @@ fn talk(engine: &Engine) {
 }
 
 /// Bytes of the process that are in memory, without those that the allocator keeps for later: with
-/// several threads they come to a hundred megabytes, more or less. The least within a second, since an
-/// engine ends on its own thread and a driver on others.
+/// several threads they come to a hundred megabytes, more or less.
 fn resident() -> u64 {
-    let reading = || {
-        // SAFETY: it only gives free memory back to the system.
-        #[expect(unsafe_code, reason = "the only way to trim the heap")]
-        unsafe {
-            libc::malloc_trim(0)
-        };
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.unwrap().trim().trim_end_matches(" kB");
-        kib.parse::<u64>().unwrap() << 10
+    // SAFETY: it only gives free memory back to the system.
+    #[expect(unsafe_code, reason = "the only way to trim the heap")]
+    unsafe {
+        libc::malloc_trim(0)
     };
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() << 10
+}
+
+/// The least of what is resident within a second: an engine ends on its own thread and a driver on others.
+fn settled() -> u64 {
     let readings = (0..10).map(|_| {
         thread::sleep(Duration::from_millis(100));
-        reading()
+        resident()
     });
     readings.min().unwrap()
 }
 
+/// After how many pieces of work memory is looked at: one in four leaves some megabytes until the next ones, and a
+/// leak would show after each.
+const LOOKS: usize = 8;
+
 /// Does `work` so many times and compares the memory after a fifth of them with that at the end.
 fn stays_flat(what: &str, times: usize, mut work: impl FnMut()) {
-    (0..times / 5).for_each(|_| work());
-    let early = resident();
-    (times / 5..times).for_each(|_| work());
-    let late = resident();
+    let mut looks = |times: usize| {
+        (LOOKS..times).for_each(|_| work());
+        let look = |_| {
+            work();
+            settled()
+        };
+        (0..LOOKS).map(look).min().unwrap()
+    };
+    let early = looks(times / 5);
+    let late = looks(times - times / 5);
     let growth = late as f64 / early as f64 - 1.0;
     eprintln!(
         "{times} {what}: {:.1} MB after a fifth, {:.1} MB at the end, {:+.1} %",
