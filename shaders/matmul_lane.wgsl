@@ -3,17 +3,18 @@
 // As matmul.wgsl, for devices on which an invocation is a lane of a CPU's vector register (see
 // matvec_lane.wgsl): each makes a tile of ROWS rows by OUTS outputs by itself.
 // Dispatch (ceil(outs / (WG * OUTS)), ceil(rows / ROWS), 1); where rows are on several branches a
-// row of workgroups more for each but one. OUTS is 2, 4, 6 or 8.
-// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl,
+// row of workgroups more for each but one. OUTS is 2, 4, 6 or 8, ROWS an even number.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_halves*.wgsl,
 // lib/lane_tile*.wgsl.
 // Host side: src/kernels/linear.rs. CPU twin: src/reference/linear.rs.
 
 override WG: u32 = 16u;
 override OUTS: u32 = 8u;
-override ROWS: u32 = 16u;
+override ROWS: u32 = 8u;
 
+// Mesa unrolls a loop as long as the array that it indexes, and what is not unrolled goes to memory. MAX_ROWS,
+// which is ROWS, is declared by src/kernels/choose.rs.
 const MAX_OUTS: u32 = 8u;
-const MAX_ROWS: u32 = 16u;
 
 @compute @workgroup_size(WG)
 fn matmul_lane(

@@ -1,5 +1,6 @@
-// The tile of an invocation of matmul_lane.wgsl: a block of each row of x times a block of each output's weights.
-// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_block*.wgsl.
+// The tile of an invocation of matmul_lane.wgsl: half a block of each row of x times half a block of each output's
+// weights. That many weights stay in registers while all rows take them.
+// Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_halves*.wgsl.
 
 // In a function of its own, so that a workgroup which leaves does not first set its arrays to zero.
 fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
@@ -11,21 +12,24 @@ fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
     for (var i = 0u; i < OUTS; i += 1u) {
         weights[i] = weight_row(arm, first + i);
     }
-    var values: array<array<vec4<f32>, 8>, MAX_ROWS>;
+    var values: array<array<vec4<f32>, 4>, MAX_ROWS>;
     var sums: array<array<f32, MAX_ROWS>, MAX_OUTS>;
-    // One loop for blocks and sides, and every index into an array known when it is unrolled: what is
+    // One loop for blocks, sides and halves, and every index into an array known when it is unrolled: what is
     // not goes to memory.
-    for (var step = 0u; step < arm.blocks * SIDES; step += 1u) {
-        let block = step / SIDES;
-        let side = step % SIDES;
-        for (var r = 0u; r < ROWS; r += 1u) {
-            values[r] = x_block(lid, rows[r], side, block);
+    for (var step = 0u; step < arm.blocks * SIDES * 2u; step += 1u) {
+        let half = step % 2u;
+        let block = step / 2u / SIDES;
+        let side = step / 2u % SIDES;
+        for (var r = 0u; r < ROWS; r += 2u) {
+            let x = x_halves(lid, vec2(rows[r], rows[r + 1u]), side, block, half);
+            values[r] = array(x[0], x[1], x[2], x[3]);
+            values[r + 1u] = array(x[4], x[5], x[6], x[7]);
         }
         for (var i = 0u; i < OUTS; i += 1u) {
             if i % SIDES == side {
-                let w = decode_block(weights[i], block);
+                let w = decode_half(weights[i], block, half);
                 for (var r = 0u; r < ROWS; r += 1u) {
-                    sums[i][r] += dot_32(w, values[r]);
+                    sums[i][r] += dot_16(w, values[r]);
                 }
             }
         }

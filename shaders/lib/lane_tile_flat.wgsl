@@ -1,8 +1,8 @@
 // The tile of an invocation of matmul_lane.wgsl of x in signed bytes with one scale. Software adapters take products of
-// bytes apart anyway: blocks are multiplied in f32, which holds their integers exactly (32 * 127 * 127 < 2^24), and
+// bytes apart anyway: half blocks are multiplied in f32, which holds their integers exactly (16 * 127 * 127 < 2^24), and
 // summed up in i32, to the bits of matmul_flat.wgsl.
 // Joins: lib/linear.wgsl, lib/input_flat.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl with
-// `block_bytes`, lib/x_block*.wgsl.
+// `block_bytes`, lib/x_halves*.wgsl.
 
 // In a function of its own, so that a workgroup which leaves does not first set its arrays to zero.
 fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
@@ -14,16 +14,18 @@ fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
     for (var i = 0u; i < OUTS; i += 1u) {
         weights[i] = weight_row(arm, first + i);
     }
-    var values: array<array<vec4<f32>, 8>, MAX_ROWS>;
+    var values: array<array<vec4<f32>, 4>, MAX_ROWS>;
     var sums: array<array<i32, MAX_ROWS>, MAX_OUTS>;
-    for (var block = 0u; block < arm.blocks; block += 1u) {
-        for (var r = 0u; r < ROWS; r += 1u) {
-            values[r] = x_block(lid, rows[r], 0u, block);
+    for (var step = 0u; step < arm.blocks * 2u; step += 1u) {
+        for (var r = 0u; r < ROWS; r += 2u) {
+            let x = x_halves(lid, vec2(rows[r], rows[r + 1u]), 0u, step / 2u, step % 2u);
+            values[r] = array(x[0], x[1], x[2], x[3]);
+            values[r + 1u] = array(x[4], x[5], x[6], x[7]);
         }
         for (var i = 0u; i < OUTS; i += 1u) {
-            let w = unpack_block(weights[i], block);
+            let w = unpack_half(weights[i], step / 2u, step % 2u);
             for (var r = 0u; r < ROWS; r += 1u) {
-                sums[i][r] += i32(dot_32(w, values[r]));
+                sums[i][r] += i32(dot_16(w, values[r]));
             }
         }
     }
@@ -51,14 +53,10 @@ fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
     }
 }
 
-// A block of w as it is stored, without its scale.
-fn unpack_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
-    let a = block_bytes(row, block, 0u);
-    let b = block_bytes(row, block, 1u);
-    return array(
-        signed_bytes(a.x), signed_bytes(a.y), signed_bytes(a.z), signed_bytes(a.w),
-        signed_bytes(b.x), signed_bytes(b.y), signed_bytes(b.z), signed_bytes(b.w),
-    );
+// Half a block of w as it is stored, without its scale.
+fn unpack_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let a = block_bytes(row, block, half);
+    return array(signed_bytes(a.x), signed_bytes(a.y), signed_bytes(a.z), signed_bytes(a.w));
 }
 
 fn signed(byte: u32) -> i32 {

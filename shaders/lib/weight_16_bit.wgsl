@@ -8,6 +8,13 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return array(decode_quad(words.xy), decode_quad(words.zw));
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let at = (row * params.blocks + block) * 4u + half * 2u;
+    let a = w_q[at];
+    let b = w_q[at + 1u];
+    return array(decode_quad(a.xy), decode_quad(a.zw), decode_quad(b.xy), decode_quad(b.zw));
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let at = (row * params.blocks + block) * 4u;
     let a = w_q[at];

@@ -17,6 +17,15 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return decode_word(w_q[row * params.blocks + block][octet], block_scale(row, block));
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let words = w_q[row * params.blocks + block];
+    let pair = select(words.xy, words.zw, half == 1u);
+    let scale = block_scale(row, block);
+    let a = decode_word(pair.x, scale);
+    let b = decode_word(pair.y, scale);
+    return array(a[0], a[1], b[0], b[1]);
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let words = w_q[row * params.blocks + block];
     let scale = block_scale(row, block);

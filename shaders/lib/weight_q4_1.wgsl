@@ -16,6 +16,16 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return decode_word(w_q[at][octet], halves(w_s[at]));
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let at = row * params.blocks + block;
+    let words = w_q[at];
+    let pair = select(words.xy, words.zw, half == 1u);
+    let affine = halves(w_s[at]);
+    let a = decode_word(pair.x, affine);
+    let b = decode_word(pair.y, affine);
+    return array(a[0], a[1], b[0], b[1]);
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let at = row * params.blocks + block;
     let words = w_q[at];

@@ -21,6 +21,15 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return decode_word(w_q[row * params.blocks + block][octet], affine);
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let words = w_q[row * params.blocks + block];
+    let pair = select(words.xy, words.zw, half == 1u);
+    let affine = sub_block_affine(s_block(row, block), block % 8u);
+    let a = decode_word(pair.x, affine);
+    let b = decode_word(pair.y, affine);
+    return array(a[0], a[1], b[0], b[1]);
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let words = w_q[row * params.blocks + block];
     let affine = sub_block_affine(s_block(row, block), block % 8u);

@@ -26,6 +26,16 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return decode_word(word, w_s[s_row(row) + block], octet, block_scale(row, block));
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let words = w_q[row * params.blocks + block];
+    let pair = select(words.xy, words.zw, half == 1u);
+    let fifth = w_s[s_row(row) + block];
+    let scale = block_scale(row, block);
+    let a = decode_word(pair.x, fifth, half * 2u, scale);
+    let b = decode_word(pair.y, fifth, half * 2u + 1u, scale);
+    return array(a[0], a[1], b[0], b[1]);
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let words = w_q[row * params.blocks + block];
     let fifth = w_s[s_row(row) + block];

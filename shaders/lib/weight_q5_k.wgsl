@@ -23,6 +23,17 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return decode_word(word, w_s[s + 4u + block % 8u], octet, affine);
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let s = s_block(row, block);
+    let words = w_q[row * params.blocks + block];
+    let pair = select(words.xy, words.zw, half == 1u);
+    let affine = sub_block_affine(s, block % 8u);
+    let fifth = w_s[s + 4u + block % 8u];
+    let a = decode_word(pair.x, fifth, half * 2u, affine);
+    let b = decode_word(pair.y, fifth, half * 2u + 1u, affine);
+    return array(a[0], a[1], b[0], b[1]);
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let s = s_block(row, block);
     let words = w_q[row * params.blocks + block];

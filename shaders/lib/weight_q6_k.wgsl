@@ -34,6 +34,16 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return decode_word(word, high_bits(row, block), octet, octet_scale(row, block, octet));
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let words = w_q[super_block(row, block) * 12u + block % 8u];
+    let pair = select(words.xy, words.zw, half == 1u);
+    let high = high_bits(row, block);
+    let scale = octet_scale(row, block, half * 2u);
+    let a = decode_word(pair.x, high, half * 2u, scale);
+    let b = decode_word(pair.y, high, half * 2u + 1u, scale);
+    return array(a[0], a[1], b[0], b[1]);
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let words = w_q[super_block(row, block) * 12u + block % 8u];
     let high = high_bits(row, block);

@@ -16,6 +16,15 @@ fn decode_octet(row: u32, block: u32, octet: u32) -> array<vec4<f32>, 2> {
     return array(signed_bytes(pair.x) * scale, signed_bytes(pair.y) * scale);
 }
 
+fn decode_half(row: u32, block: u32, half: u32) -> array<vec4<f32>, 4> {
+    let words = block_bytes(row, block, half);
+    let scale = block_scale(row, block);
+    return array(
+        signed_bytes(words.x) * scale, signed_bytes(words.y) * scale,
+        signed_bytes(words.z) * scale, signed_bytes(words.w) * scale,
+    );
+}
+
 fn decode_block(row: u32, block: u32) -> array<vec4<f32>, 8> {
     let at = (row * params.blocks + block) * 2u;
     let a = w_q[at];

@@ -1,6 +1,6 @@
 //! Which shader runs a call on a device: the parts that are joined, and their constants.
 
-use super::linear::{Arm, Form, Input, Output, has_int8};
+use super::linear::{self, Arm, Form, Input, Output, has_int8, n_branches};
 use super::parts::{
     attention_latent_parts, attention_parts, cache_copy_parts, cache_write_parts, form_name,
     kernel_part, lane_row_parts, lane_tile_parts, latent_keys_parts, linear_parts, reduce_part,
@@ -82,9 +82,15 @@ pub struct Shader {
 
 impl Shader {
     /// The whole WGSL text. Declarations of a module may stand in any order, so joining the
-    /// files is all the templating that the shaders need.
+    /// files is nearly all the templating that the shaders need.
     pub fn source(&self) -> String {
-        self.parts.iter().map(|path| text(path)).collect()
+        let mut source: String = self.parts.iter().map(|path| text(path)).collect();
+        // The sizes of an invocation's own arrays cannot be overrides.
+        if self.kernel == "matmul_lane" {
+            let rows = self.constant("ROWS");
+            source += &format!("\nconst MAX_ROWS: u32 = {rows}u;\n");
+        }
+        source
     }
 
     /// Whether it uses subgroup operations.
@@ -165,7 +171,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                     "matmul" => (vec![], MATMUL[usize::from(p.rows <= 32)]),
                     "matmul_lane" => (
                         lane_tile_parts(form, capabilities),
-                        MATMUL_LANE[usize::from(p.rows <= 8)],
+                        matmul_lane_choice(form, &p),
                     ),
                     "matmul_narrow" => (vec!["lib/x_octets_subgroup_4.wgsl"], MATMUL_NARROW),
                     _ => (
@@ -316,11 +322,21 @@ const MATVEC_LANE_PAIR: Choices = &[&[("WG", 16), ("OUTS", 16)]];
 const MATMUL: Choices = &[&[("WG", 256), ("ROWS", 64)], &[("WG", 128), ("ROWS", 32)]];
 
 const MATMUL_LANE: Choices = &[
+    &[("WG", 16), ("OUTS", 8), ("ROWS", 32)],
     &[("WG", 16), ("OUTS", 8), ("ROWS", 16)],
     &[("WG", 16), ("OUTS", 8), ("ROWS", 8)],
+    &[("WG", 8), ("OUTS", 8), ("ROWS", 32)],
     &[("WG", 8), ("OUTS", 8), ("ROWS", 16)],
-    &[("WG", 8), ("OUTS", 8), ("ROWS", 8)],
 ];
+
+/// The tile that suits the rows which a branch has on average: a row that fills up a tile costs as much as another.
+fn matmul_lane_choice(form: Form, p: &linear::Params) -> &'static [(&'static str, u32)] {
+    MATMUL_LANE[if p.rows <= 8 {
+        2
+    } else {
+        usize::from(p.rows / n_branches(form, p) < 32)
+    }]
+}
 
 const MATMUL_NARROW: &[(&str, u32)] = &[("WG", 16)];
 

@@ -259,11 +259,16 @@ pub(super) fn lane_row_parts(capabilities: &Capabilities) -> Vec<&'static str> {
 
 /// What makes the tile of an invocation of `matmul_lane`.
 pub(super) fn lane_tile_parts(form: Form, capabilities: &Capabilities) -> Vec<&'static str> {
+    let x_halves = match capabilities.subgroups {
+        0..4 => "lib/x_halves.wgsl",
+        4..8 => "lib/x_halves_subgroup_4.wgsl",
+        _ => "lib/x_halves_subgroup.wgsl",
+    };
     let tile = match form.input {
         Input::Flat => "lib/lane_tile_flat.wgsl",
         _ => "lib/lane_tile.wgsl",
     };
-    vec![x_block_part(capabilities), tile]
+    vec![x_halves, tile]
 }
 
 pub(super) fn weight_parts(dtype: DType) -> &'static [&'static str] {
@@ -437,6 +442,9 @@ texts![
     "lib/x_block.wgsl",
     "lib/x_block_subgroup.wgsl",
     "lib/x_block_subgroup_4.wgsl",
+    "lib/x_halves.wgsl",
+    "lib/x_halves_subgroup.wgsl",
+    "lib/x_halves_subgroup_4.wgsl",
     "lib/x_octets_subgroup_4.wgsl",
     "add.wgsl",
     "attention.wgsl",

@@ -14,7 +14,11 @@ fn a_wrong_matmul_of_integers_is_caught() {
     for (dtype, from, to) in [
         (DType::Q4_0, "pair.x >> 4u", "pair.x"),
         (DType::Q4_0, "- vec4(0x08080808u)", ""),
-        (DType::Q4_0, "half == 1u", "half == 0u"),
+        (
+            DType::Q4_0,
+            "half == 1u);\n    let nibbles",
+            "half == 0u);\n    let nibbles",
+        ),
         (DType::Q8_0, "* 2u + half];", "* 2u];"),
         (
             DType::Q8_0,
@@ -172,8 +176,8 @@ fn a_wrong_matmul_is_caught() {
         (DType::F32, "step % 2u * 2u + octet", "octet"),
         (
             DType::F16,
-            "decode_quad(words.zw));\n}\n\nfn decode_block",
-            "decode_quad(words.xy));\n}\n\nfn decode_block",
+            "decode_quad(words.zw));\n}\n\nfn decode_half",
+            "decode_quad(words.xy));\n}\n\nfn decode_half",
         ),
         (DType::Q8_0, "octet % 2u == 1u", "octet % 2u == 0u"),
         (DType::Q4_0, "[octet]", "[0]"),
@@ -228,10 +232,49 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
         ),
         (
             Call::MatMul,
+            DType::F32,
+            33,
+            "values[r + 1u] = array(x[4],",
+            "values[r + 1u] = array(x[0],",
+        ),
+        (Call::MatMul, DType::F32, 33, "* 8u + half * 4u;", "* 8u;"),
+        (Call::MatMul, DType::F16, 33, "* 4u + half * 2u", "* 4u"),
+        (
+            Call::MatMul,
+            DType::Q8_0,
+            33,
+            "words = block_bytes(row, block, half)",
+            "words = block_bytes(row, block, 0u)",
+        ),
+        (
+            Call::MatMul,
             DType::Q4_0,
             33,
-            "(words.w, scale)",
-            "(words.z, scale)",
+            "half == 1u);\n    let scale",
+            "half == 0u);\n    let scale",
+        ),
+        (Call::MatMul, DType::Q4_1, 33, "half == 1u", "half == 0u"),
+        (Call::MatMul, DType::Q4K, 33, "half == 1u", "half == 0u"),
+        (
+            Call::MatMul,
+            DType::Q5_0,
+            33,
+            "half * 2u + 1u, scale",
+            "1u, scale",
+        ),
+        (
+            Call::MatMul,
+            DType::Q5K,
+            33,
+            "fifth, half * 2u, affine",
+            "fifth, 0u, affine",
+        ),
+        (
+            Call::MatMul,
+            DType::Q6K,
+            33,
+            "octet_scale(row, block, half * 2u)",
+            "octet_scale(row, block, 0u)",
         ),
     ] {
         let form = Form::plain(dtype);
@@ -271,6 +314,24 @@ fn a_wrong_kernel_for_software_adapters_is_caught() {
         }
     }
     if gpu.subgroups >= 8 {
+        let form = Form::plain(DType::F32);
+        let p = part(DType::F32, 33, 36, 33);
+        let programs = gpu.programs(&Call::MatMul(form, p));
+        let shared = programs
+            .iter()
+            .find(|p| p.shader.label == "matmul_lane_f32_subgroup");
+        let shared = shared.expect("subgroups share halves").with_small_tile();
+        for (from, to) in [
+            ("(lid & 4u) != 0u", "(lid & 4u) == 0u"),
+            ("subgroupBroadcast(mine, 6u)", "subgroupBroadcast(mine, 2u)"),
+            (
+                "min(block * 8u + half * 4u + (lid & 3u), n_quads - 1u)",
+                "block * 8u + half * 4u + (lid & 3u)",
+            ),
+        ] {
+            let broken = case(gpu, &shared.broken(from, to), Call::MatMul, form, &p);
+            expect_caught(&shared.to_string(), &format!("{from} -> {to}"), broken);
+        }
         let form = Form {
             input: Input::Norm,
             ..Form::plain(DType::F32)
