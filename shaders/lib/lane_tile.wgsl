@@ -15,8 +15,9 @@ fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
     var values: array<array<vec4<f32>, 4>, MAX_ROWS>;
     var sums: array<array<f32, MAX_ROWS>, MAX_OUTS>;
     // One loop for blocks, sides and halves, and every index into an array known when it is unrolled: what is
-    // not goes to memory.
-    for (var step = 0u; step < arm.blocks * SIDES * 2u; step += 1u) {
+    // not goes to memory. What a uniform alone ends, Mesa's lavapipe 22 may unroll and compile anew at every dispatch.
+    let n_steps = arm.blocks * SIDES * 2u + (row_first & params.zero);
+    for (var step = 0u; step < n_steps; step += 1u) {
         let half = step % 2u;
         let block = step / 2u / SIDES;
         let side = step / 2u % SIDES;

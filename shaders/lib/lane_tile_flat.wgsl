@@ -16,7 +16,8 @@ fn make_tile(lid: u32, arm: Arm, row_first: u32, first: u32) {
     }
     var values: array<array<vec4<f32>, 4>, MAX_ROWS>;
     var sums: array<array<i32, MAX_ROWS>, MAX_OUTS>;
-    for (var step = 0u; step < arm.blocks * 2u; step += 1u) {
+    let n_steps = arm.blocks * 2u + (row_first & params.zero); // See lib/lane_tile.wgsl.
+    for (var step = 0u; step < n_steps; step += 1u) {
         for (var r = 0u; r < ROWS; r += 2u) {
             let x = x_halves(lid, vec2(rows[r], rows[r + 1u]), 0u, step / 2u, step % 2u);
             values[r] = array(x[0], x[1], x[2], x[3]);

@@ -62,7 +62,9 @@ fn n_input_quads() -> u32 {
 // Stores outputs n and n + 1 of a row, n even, as far as there are so many.
 fn store_product(arm: Arm, row: u32, n: u32, products: vec2<f32>) {
     var pair = products;
-    if params.has_bias != 0u && arm.blocks > 0u {
+    // Asked of n, though it is so for each: for what a uniform alone decides, Mesa's lavapipe 22 may compile anew at every
+    // dispatch.
+    if n < params.has_bias * 0xffffffffu && arm.blocks > 0u {
         pair += vec2(
             bias[params.bias_first + stacked_row(n)],
             bias[params.bias_first + stacked_row(min(n + 1u, params.outs - 1u))],

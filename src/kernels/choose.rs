@@ -1,6 +1,6 @@
 //! Which shader runs a call on a device: the parts that are joined, and their constants.
 
-use super::linear::{self, Arm, Form, Input, Output, has_int8, n_branches};
+use super::linear::{Arm, Form, Input, Output, has_int8};
 use super::parts::{
     attention_latent_parts, attention_parts, cache_copy_parts, cache_write_parts, form_name,
     kernel_part, lane_row_parts, lane_tile_parts, latent_keys_parts, linear_parts, reduce_part,
@@ -171,7 +171,7 @@ pub fn shader(call: &Call, capabilities: &Capabilities) -> Shader {
                     "matmul" => (vec![], MATMUL[usize::from(p.rows <= 32)]),
                     "matmul_lane" => (
                         lane_tile_parts(form, capabilities),
-                        matmul_lane_choice(form, &p),
+                        matmul_lane_choice(form, p.rows),
                     ),
                     "matmul_narrow" => (vec!["lib/x_octets_subgroup_4.wgsl"], MATMUL_NARROW),
                     _ => (
@@ -329,12 +329,12 @@ const MATMUL_LANE: Choices = &[
     &[("WG", 8), ("OUTS", 8), ("ROWS", 16)],
 ];
 
-/// The tile that suits the rows which a branch has on average: a row that fills up a tile costs as much as another.
-fn matmul_lane_choice(form: Form, p: &linear::Params) -> &'static [(&'static str, u32)] {
-    MATMUL_LANE[if p.rows <= 8 {
-        2
-    } else {
-        usize::from(p.rows / n_branches(form, p) < 32)
+/// Rows on several branches end several tiles early, and a row that fills up a tile costs as much as another.
+fn matmul_lane_choice(form: Form, rows: u32) -> &'static [(&'static str, u32)] {
+    MATMUL_LANE[match rows {
+        ..=8 => 2,
+        ..32 => 1,
+        _ => usize::from(form.arm != Arm::All),
     }]
 }
 

@@ -218,14 +218,6 @@ pub fn matvec_workgroups(params: &Params, shader: &Shader) -> [u32; 3] {
     [x, y, params.rows * params.n_parts()]
 }
 
-/// How many branches the rows that a product takes may be on.
-pub(super) fn n_branches(form: Form, params: &Params) -> u32 {
-    match form.arm {
-        Arm::All | Arm::Parts => 1,
-        Arm::Some | Arm::Split => params.branches.count_ones().max(1),
-    }
-}
-
 /// One workgroup a tile of outputs and rows. Where rows are on several branches each may end with a tile that is not
 /// full.
 pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 3] {
@@ -238,7 +230,11 @@ pub fn matmul_workgroups(form: Form, params: &Params, shader: &Shader) -> [u32; 
         "matmul_narrow" => NARROW_TILE[1],
         _ => shader.constant("ROWS"),
     };
-    let n_tiles = params.rows.div_ceil(rows) + n_branches(form, params) - 1;
+    let n_branches = match form.arm {
+        Arm::All | Arm::Parts => 1,
+        Arm::Some | Arm::Split => params.branches.count_ones().max(1),
+    };
+    let n_tiles = params.rows.div_ceil(rows) + n_branches - 1;
     let n_tiles = n_tiles.min(params.rows.max(1)) * params.n_parts();
     [params.most_outs().div_ceil(outs), n_tiles, 1]
 }
