@@ -333,7 +333,7 @@ const MATMUL_LANE: Choices = &[
 fn matmul_lane_choice(form: Form, rows: u32) -> &'static [(&'static str, u32)] {
     MATMUL_LANE[match rows {
         ..=8 => 2,
-        ..32 => 1,
+        9..32 => 1,
         _ => usize::from(form.arm != Arm::All),
     }]
 }
