@@ -73,26 +73,27 @@ fn settled() -> u64 {
 /// leak would show after each.
 const LOOKS: usize = 8;
 
-/// Does `work` so many times and compares the memory after a fifth of them with that at the end.
+/// Does `work` so many times, and compares the memory after each fifth of them. What leaks grows in every stretch, by
+/// 5 % in all at the most, while allocators and drivers may take a larger pool in one and give it back in another.
 fn stays_flat(what: &str, times: usize, mut work: impl FnMut()) {
-    let mut looks = |times: usize| {
-        (LOOKS..times).for_each(|_| work());
+    let mut stretch = |_| {
+        (LOOKS..times / 5).for_each(|_| work());
         let look = |_| {
             work();
             settled()
         };
         (0..LOOKS).map(look).min().unwrap()
     };
-    let early = looks(times / 5);
-    let late = looks(times - times / 5);
-    let growth = late as f64 / early as f64 - 1.0;
+    let sizes: Vec<u64> = (0..5).map(&mut stretch).collect();
+    let least = sizes
+        .windows(2)
+        .map(|pair| pair[1] as f64 / pair[0] as f64 - 1.0)
+        .fold(f64::INFINITY, f64::min);
     eprintln!(
-        "{times} {what}: {:.1} MB after a fifth, {:.1} MB at the end, {:+.1} %",
-        early as f64 / 1e6,
-        late as f64 / 1e6,
-        100.0 * growth
+        "{times} {what}: {sizes:?} bytes, {:+.2} % at least",
+        100.0 * least
     );
-    assert!(growth < 0.05, "{what}: memory grew by {growth}");
+    assert!(least < 0.05 / 4.0, "{what}: memory grew: {sizes:?} bytes");
 }
 
 #[test]
