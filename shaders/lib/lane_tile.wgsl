@@ -1,5 +1,5 @@
 // The tile of an invocation of matmul_lane.wgsl: half a block of each row of x times half a block of each output's
-// weights. That many weights stay in registers while all rows take them.
+// weights: as many as a processor has vector registers, while all rows take them.
 // Joins: lib/linear.wgsl, lib/input_*.wgsl, lib/output_*.wgsl, lib/arm_*.wgsl, lib/dot.wgsl, lib/weight_*.wgsl, lib/x_halves*.wgsl.
 
 // In a function of its own, so that a workgroup which leaves does not first set its arrays to zero.
